@@ -1,0 +1,1 @@
+"""Classifiers: networks, the training loop, metrics."""

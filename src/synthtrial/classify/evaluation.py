@@ -1,0 +1,78 @@
+"""Running a classifier over rows without training it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from synthtrial.classify import metrics as scoring
+from synthtrial.classify.losses import make_labels, make_objective
+from synthtrial.classify.rows import Rows, evaluation_batches
+from synthtrial.errors import TrainingError
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+Judge = Callable[[], tuple[np.ndarray, float, float | None]]
+
+
+def predict(
+    model: nn.Module, rows: Rows, *, precision: Literal["fp32", "bf16"] = "fp32"
+) -> np.ndarray:
+    """Return the logits of all rows, logits_NK float32, computed where the model is."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    model.eval()
+    batches = evaluation_batches(rows, device)
+    return _logits(make_forward(model, precision, device), batches).cpu().numpy()
+
+
+def make_forward(model: nn.Module, precision: str, device: torch.device) -> Forward:
+    """Return the forward pass from x_BCHW to float32 logits; ``bf16`` runs it under autocast."""
+    if precision == "fp32":
+        return model
+
+    def forward(x_BCHW: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits_BK: torch.Tensor = model(x_BCHW)
+        return logits_BK.float()
+
+    return forward
+
+
+def make_judge(
+    rows: Rows,
+    classes: Sequence[str],
+    multi_label: bool,
+    select_by: str,
+    device: torch.device,
+    forward: Forward,
+) -> Judge:
+    """Return a function that evaluates the model: logits, mean loss, score that selects."""
+    labels = make_labels(rows.targets_NK, multi_label=multi_label, device=device)
+    objective = make_objective(
+        rows.targets_NK, multi_label=multi_label, balanced=False, device=device
+    )
+
+    def judge() -> tuple[np.ndarray, float, float | None]:
+        logits = _logits(forward, evaluation_batches(rows, device))
+        if logits.shape != (len(rows), len(classes)):
+            raise TrainingError(
+                f"the classifier returned logits of shape {tuple(logits.shape)} for {len(rows)} "
+                f"images and {len(classes)} classes"
+            )
+        loss = float(objective.loss(logits, labels).mean())
+        logits_NK = logits.cpu().numpy()
+        if not math.isfinite(loss):
+            return logits_NK, loss, None
+        values = scoring.evaluate([select_by], logits_NK, rows.targets_NK, classes, multi_label)
+        return logits_NK, loss, scoring.score(values, select_by)
+
+    return judge
+
+
+def _logits(forward: Forward, batches: Iterable[torch.Tensor]) -> torch.Tensor:
+    with torch.inference_mode():
+        return torch.cat([forward(x_BCHW) for x_BCHW in batches]).float()

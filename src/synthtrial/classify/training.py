@@ -1,0 +1,328 @@
+"""The classifier loop: the only one, for every arm, dataset and device.
+
+A step is forward, backward and update, and nothing else: pixels arrive in prepared blocks
+(:mod:`synthtrial.classify.rows`), and losses are read once an epoch. Results depend on the study's
+seed, the replicate, the rows and the settings; on a processor, for equal numbers of threads, bit
+for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from synthtrial.classify import metrics as scoring
+from synthtrial.classify.augment import Augmentation
+from synthtrial.classify.evaluation import make_forward, make_judge
+from synthtrial.classify.losses import balanced_row_weights, make_labels, make_objective
+from synthtrial.classify.rows import Rows, training_batches
+from synthtrial.config import TrainingConfig
+from synthtrial.errors import TrainingError
+from synthtrial.identity import torch_seed
+from synthtrial.registry import Component
+
+Report = Callable[[int, Mapping[str, float]], bool]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training left behind, in the form of records.
+
+    Attributes:
+        status: ``diverged`` where a loss or a logit became NaN or infinite.
+        steps: gradient steps taken.
+        epochs: evaluations on validation.
+        best_epoch: the one, counted from 1, whose weights the model holds now.
+        curves: ``epoch``, ``train_loss`` (running mean over the real rows, unweighted for one class
+            a row), ``validation_loss``, ``validation_score``: lists of equal length.
+        validation: metrics at the kept epoch; None after divergence.
+        message: what went wrong or had to be chosen otherwise, if anything.
+    """
+
+    status: Literal["done", "diverged"]
+    steps: int
+    epochs: int
+    best_epoch: int | None
+    curves: dict[str, list[Any]]
+    validation: dict[str, scoring.Values] | None
+    message: str | None = None
+
+
+@dataclass
+class _Progress:
+    """The loop's notes: curves so far, and the kept epoch with its weights and logits."""
+
+    curves: dict[str, list[Any]] = field(
+        default_factory=lambda: {
+            "epoch": [],
+            "train_loss": [],
+            "validation_loss": [],
+            "validation_score": [],
+        }
+    )
+    kept: tuple[bool, float] | None = None
+    epoch: int | None = None
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+    logits_NK: np.ndarray | None = None
+
+
+def build_model(
+    component: Component,
+    options: Any,
+    *,
+    channels: int,
+    size: int,
+    outputs: int,
+    seed: int,
+    replicate: int,
+) -> nn.Module:
+    """Build a classifier on the CPU, initialised from the stream (init, replicate).
+
+    Args:
+        component: an installed classifier.
+        options: instance of ``component.config``.
+        channels: of the images.
+        size: height and width of the images in pixels.
+        outputs: number of classes.
+        seed: of the study.
+        replicate: number of the seed within the study.
+    """
+    with _seeded(torch_seed(seed, "init", replicate), torch.device("cpu")):
+        model = component.load()(options, channels=channels, size=size, outputs=outputs)
+    if not isinstance(model, nn.Module):
+        raise TrainingError(
+            f"the classifier '{component.name}' built a {type(model).__name__}; "
+            "it must build a torch.nn.Module"
+        )
+    return model
+
+
+def fit(
+    model: nn.Module,
+    train: Rows,
+    validation: Rows,
+    config: TrainingConfig,
+    *,
+    multi_label: bool,
+    classes: Sequence[str],
+    metrics: Sequence[str],
+    select_by: str,
+    sampler: Literal["shuffle", "balanced"] = "shuffle",
+    class_weights: Literal["none", "balanced"] = "none",
+    augment: Augmentation | None = None,
+    steps: int | None = None,
+    seed: int,
+    replicate: int,
+    device: torch.device | str = "cpu",
+    report: Report | None = None,
+) -> FitResult:
+    """Train a classifier and leave the kept weights in ``model``.
+
+    Validation is evaluated ``config.epochs`` times: after every pass over the rows or, where
+    ``steps`` asks for another number of steps, evenly spaced. With ``checkpoint: best`` the epoch
+    with the highest ``select_by`` is kept, the earliest of equals. Where that metric is undefined
+    in every epoch, the one with the lowest validation loss is kept, and ``message`` says so.
+
+    Args:
+        model: from x_BCHW in [-1, 1] to logits_BK.
+        train: training rows, real ones first.
+        validation: validation rows.
+        config: settings of the training; ``label_policy`` has been applied to the rows already.
+        multi_label: whether a row may hold several classes.
+        classes: names of the K columns.
+        metrics: names of the metrics to compute at the kept epoch, beside ``select_by``.
+        select_by: metric that chooses the epoch; higher is better.
+        sampler: ``balanced`` draws rows so that every class is equally likely.
+        class_weights: ``balanced`` weighs the loss by inverse class frequency.
+        augment: random transforms of training images.
+        steps: gradient steps in total; None for ``epochs`` passes.
+        seed: of the study.
+        replicate: number of the seed within the study.
+        device: where to train.
+        report: called after every epoch with its number and curves; True ends the training.
+
+    Raises:
+        DataError: rows whose labels do not suit the loss.
+        TrainingError: settings that allow no step, or a model whose output has the wrong shape.
+    """
+    device = torch.device(device)
+    checkpoints = _checkpoints(len(train), config, steps)
+    train, validation = train.to(device), validation.to(device).normalised()
+    if augment is None:
+        train = train.normalised()
+    model = _place(model, device)
+    objective = make_objective(
+        train.targets_NK,
+        multi_label=multi_label,
+        balanced=class_weights == "balanced",
+        device=device,
+    )
+    loss_of = objective.loss
+    forward = make_forward(model, config.precision, device)
+    optimizer = _optimizer(model, config)
+    judge = make_judge(validation, classes, multi_label, select_by, device, forward)
+    batches = training_batches(
+        train,
+        make_labels(train.targets_NK, multi_label=multi_label, device=device),
+        batch_size=config.batch_size,
+        row_weights_N=balanced_row_weights(train.targets_NK) if sampler == "balanced" else None,
+        augment=augment,
+        seed=seed,
+        replicate=replicate,
+        device=device,
+    )
+    shares: dict[int, torch.Tensor] = {}  # d(mean loss) / d(loss of a row), by size of batch
+    progress, done = _Progress(), 0
+    with _seeded(torch_seed(seed, "dropout", replicate), device):
+        for epoch, until in enumerate(checkpoints, start=1):
+            model.train()
+            losses: list[torch.Tensor] = []
+            visited: list[np.ndarray] = []
+            for x_BCHW, y_B, index_B in islice(batches, until - done):
+                size = len(index_B)
+                if size not in shares:
+                    shares[size] = torch.full((size,), 1 / size, device=device)
+                optimizer.zero_grad()
+                loss_B = loss_of(forward(x_BCHW), y_B)
+                torch.autograd.backward(loss_B, shares[size])  # the mean over the batch
+                optimizer.step()
+                losses.append(loss_B.detach())
+                visited.append(index_B)
+            done = until
+            losses_N = torch.cat(losses).cpu().double().numpy()
+            model.eval()
+            logits_NK, validation_loss, score = judge()
+            if not (np.isfinite(losses_N).all() and math.isfinite(validation_loss)):
+                return FitResult(
+                    status="diverged",
+                    steps=done,
+                    epochs=epoch,
+                    best_epoch=None,
+                    curves=progress.curves,
+                    validation=None,
+                    message=f"the loss was no longer finite in epoch {epoch}; with a lower "
+                    f"learning_rate than {config.learning_rate:g} it may stay so",
+                )
+            index_N = np.concatenate(visited)
+            if objective.weights_N is not None:
+                losses_N = losses_N / objective.weights_N[index_N]
+            real_N = losses_N[train.is_real[index_N]]
+            train_loss = float(real_N.mean()) if len(real_N) else None
+            _note(progress, model, config, epoch, train_loss, validation_loss, score, logits_NK)
+            if report is not None and report(epoch, _latest(progress)):
+                break
+    names = list(dict.fromkeys([*metrics, select_by]))
+    return _finish(model, progress, validation, config, done, names, classes, multi_label)
+
+
+def _checkpoints(n: int, config: TrainingConfig, steps: int | None) -> list[int]:
+    """Return the numbers of steps after which validation is evaluated, rising."""
+    if config.epochs < 1 or config.batch_size < 1:
+        raise TrainingError(
+            f"epochs is {config.epochs} and batch_size {config.batch_size}; both must be 1 or more"
+        )
+    total = config.epochs * math.ceil(n / config.batch_size) if steps is None else steps
+    if config.max_steps is not None:
+        total = min(total, config.max_steps)
+    if total < 1:
+        raise TrainingError(f"a training of {total} steps was asked for; it needs 1 or more")
+    spaced = (math.ceil(total * k / config.epochs) for k in range(1, config.epochs + 1))
+    return sorted(set(spaced))
+
+
+def _place(model: nn.Module, device: torch.device) -> nn.Module:
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+    return model.to(device)
+
+
+def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if config.optimizer == "adam":
+        return torch.optim.Adam(
+            parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        parameters,
+        config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def _note(
+    progress: _Progress,
+    model: nn.Module,
+    config: TrainingConfig,
+    epoch: int,
+    train_loss: float | None,
+    validation_loss: float,
+    score: float | None,
+    logits_NK: np.ndarray,
+) -> None:
+    """Extend the curves, and keep the epoch's weights if it is the best so far."""
+    values = (epoch, train_loss, validation_loss, score)
+    for curve, value in zip(progress.curves.values(), values, strict=True):
+        curve.append(value)
+    merit = (score is not None, -validation_loss if score is None else score)
+    if config.checkpoint == "last":
+        progress.kept, progress.epoch, progress.logits_NK = merit, epoch, logits_NK
+    elif progress.kept is None or merit > progress.kept:
+        progress.kept, progress.epoch, progress.logits_NK = merit, epoch, logits_NK
+        progress.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+def _latest(progress: _Progress) -> dict[str, float]:
+    """Return the defined values of the last epoch."""
+    last = {name: curve[-1] for name, curve in progress.curves.items() if name != "epoch"}
+    return {name: value for name, value in last.items() if value is not None}
+
+
+def _finish(
+    model: nn.Module,
+    progress: _Progress,
+    validation: Rows,
+    config: TrainingConfig,
+    steps: int,
+    metrics: Sequence[str],
+    classes: Sequence[str],
+    multi_label: bool,
+) -> FitResult:
+    """Put the kept weights back and compute the metrics there."""
+    assert progress.kept is not None
+    assert progress.logits_NK is not None
+    if progress.state:
+        model.load_state_dict(progress.state)
+    undefined = config.checkpoint == "best" and not progress.kept[0]
+    return FitResult(
+        status="done",
+        steps=steps,
+        epochs=len(progress.curves["epoch"]),
+        best_epoch=progress.epoch,
+        curves=progress.curves,
+        validation=scoring.evaluate(
+            metrics, progress.logits_NK, validation.targets_NK, classes, multi_label
+        ),
+        message="the selecting metric was undefined on validation in every epoch; "
+        "the epoch with the lowest validation loss was kept"
+        if undefined
+        else None,
+    )
+
+
+@contextmanager
+def _seeded(number: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators for a while and restore them afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(number)
+        yield

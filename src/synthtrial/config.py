@@ -1,0 +1,264 @@
+"""The settings of a study, as frozen dataclasses that OmegaConf checks.
+
+:mod:`synthtrial.study` reads them from YAML. Settings of plug-ins live beside the plug-in; a
+section such as ``dataset`` names one and holds its options. Only what changes a result enters an
+id (:mod:`synthtrial.identity`): engine, store, statistics and report settings never do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Hold-out test set (fixed for the study) and validation set (one per draw).
+
+    Attributes:
+        test: fraction of the groups held out for testing.
+        validation: fraction of the groups used for validation.
+        validation_scope: ``shared``, one validation set for all regimens of a draw, or
+            ``proportional``, thinned with the regimen as the chest X-ray paper has it.
+    """
+
+    test: float = 0.25
+    validation: float = 0.1
+    validation_scope: Literal["shared", "proportional"] = "shared"
+
+
+@dataclass(frozen=True)
+class ImbalanceConfig:
+    """Classes made rare on purpose; the test set is never touched.
+
+    Attributes:
+        classes: names of the classes to reduce.
+        remove: fraction of their images that is taken away.
+        apply_to: whether validation is thinned like the training set.
+    """
+
+    classes: list[str] = field(default_factory=list)
+    remove: float = 0.0
+    apply_to: Literal["train", "train+validation"] = "train"
+
+
+@dataclass(frozen=True)
+class BalanceConfig:
+    """How many images are added, of what. Give ``target`` or ``count``, not both.
+
+    Attributes:
+        classes: the classes to raise; empty means those of ``imbalance``.
+        target: prevalence that each chosen class reaches with the fewest added images.
+        count: a fixed number of added images instead.
+        count_mode: whether ``count`` is for each chosen class or shared by all of them.
+    """
+
+    classes: list[str] = field(default_factory=list)
+    target: float | None = None
+    count: int | None = None
+    count_mode: Literal["per_class", "total"] = "per_class"
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """What is done about the imbalance.
+
+    Attributes:
+        preset: installed arm to start from; by default one of the arm's own name, if there is one.
+        synthetic: add images from the generator.
+        repeat: name of an arm whose added label vectors are matched by repeating the real images
+            they were drawn from: same counts, same labels, same number of steps.
+        balance: how many images are added; by default the study's ``balance``.
+        augment: random transforms of training images, each ``{name: ..., options}``.
+        sampler: ``shuffle`` visits every row once an epoch; ``balanced`` draws rows with
+            replacement so that every class is equally likely.
+        class_weights: ``balanced`` weighs the loss by inverse class frequency.
+        steps_of: name of an arm whose number of gradient steps this arm is given.
+    """
+
+    preset: str | None = None
+    synthetic: bool = False
+    repeat: str | None = None
+    balance: BalanceConfig | None = None
+    augment: list[dict[str, Any]] = field(default_factory=list)
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    class_weights: Literal["none", "balanced"] = "none"
+    steps_of: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One classifier training; ``grid`` varies these fields.
+
+    Attributes:
+        epochs: passes over the training rows, at most.
+        checkpoint: keep the weights of the ``best`` epoch on validation, or of the ``last``.
+        learning_rate: of the optimiser, constant.
+        batch_size: rows a step.
+        optimizer: ``momentum`` (SGD) or ``adam``.
+        momentum: of ``momentum``.
+        weight_decay: L2 penalty.
+        label_policy: what an uncertain label (-1) counts as: ``ones``, ``zeros`` or ``ignore``.
+        precision: ``bf16`` runs the forward pass under autocast.
+        max_steps: end after so many steps (used by ``run --smoke``).
+    """
+
+    epochs: int = 10
+    checkpoint: Literal["best", "last"] = "best"
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    optimizer: Literal["momentum", "adam"] = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    label_policy: Literal["ones", "zeros", "ignore"] = "ones"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    max_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class GanTrainingConfig:
+    """The GAN loop, whatever the family of networks.
+
+    Attributes:
+        fit_on: rows the generator may see: the trial's own regimen (``subset``), the whole
+            training set (``train``) or the training set before imbalance (``original``).
+        steps: generator updates.
+        global_batch: images a discriminator update, over all ranks.
+        discriminator_steps: discriminator updates for each generator update.
+        generator_learning_rate, discriminator_learning_rate: of Adam.
+        beta1, beta2: of Adam.
+        ema: decay of the averaged generator that makes the images (Yazici et al. 2019).
+        balanced_sampling: draw real rows so that every class is equally likely.
+        diffaugment: differentiable augmentations of real and made images alike (Zhao et al.
+            2020): any of ``translation``, ``cutout``, ``color``.
+        max_bad_steps: consecutive steps with a non-finite loss before training is given up.
+    """
+
+    fit_on: Literal["subset", "train", "original"] = "subset"
+    steps: int = 1500
+    global_batch: int = 32
+    discriminator_steps: int = 1
+    generator_learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 2e-4
+    beta1: float = 0.0
+    beta2: float = 0.9
+    ema: float = 0.999
+    balanced_sampling: bool = True
+    diffaugment: list[str] = field(default_factory=lambda: ["translation", "cutout"])
+    max_bad_steps: int = 3
+
+
+@dataclass(frozen=True)
+class ProtocolConfig:
+    """How configurations are chosen and results replicated.
+
+    Attributes:
+        kind: ``grid_once`` runs the grid once per cell on draw 0, chooses on validation and
+            reports fresh replicates of the winner; ``full_grid`` runs every configuration in every
+            replicate and chooses by the mean over replicates; ``retune`` does the same but chooses
+            within each replicate, so that its spread holds the choice as well.
+        draws: number of random subsets, validation sets and generators; by default one for each
+            replicate.
+        replicates: number of seeds; replicate r uses draw r mod ``draws``.
+        select_by: validation metric that chooses the configuration; a per-class metric counts as
+            its mean over classes.
+    """
+
+    kind: Literal["grid_once", "full_grid", "retune"] = "grid_once"
+    draws: int | None = None
+    replicates: int = 6
+    select_by: str = "accuracy"
+
+
+@dataclass(frozen=True)
+class StatisticsConfig:
+    """What the report compares; nothing here touches a trial.
+
+    Attributes:
+        baseline: arm that the others are compared with.
+        overall: metric over all classes.
+        per_class: metric of single classes.
+        minority: classes of interest; by default those of ``balance`` or ``imbalance``.
+        confidence: of all intervals.
+    """
+
+    baseline: str = "none"
+    overall: str = "accuracy"
+    per_class: str = "recall"
+    minority: list[str] = field(default_factory=list)
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Where tasks run; never part of an id.
+
+    Attributes:
+        name: ``local``.
+        workers: processes; by default one for each available processor.
+        device: ``auto`` takes a GPU where there is one.
+        max_attempts: tries of a task that fails before it counts as failed for good.
+    """
+
+    name: Literal["local"] = "local"
+    workers: int | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_attempts: int = 2
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Where results are kept.
+
+    Attributes:
+        path: folder of the store; relative paths start at the working directory.
+        report_path: folder that reports are written under.
+        cache_path: node-local folder of decoded images; by default under the system's temporary
+            folder, or ``$SYNTHTRIAL_CACHE``.
+        shard_bytes: encoded size at which an image shard is closed.
+        keep_logits: keep validation and test logits of replicate trials.
+    """
+
+    path: str = "synthtrial-store"
+    report_path: str = "synthtrial-reports"
+    cache_path: str | None = None
+    shard_bytes: int = 128 * 2**20
+    keep_logits: bool = False
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """A whole study as its YAML spells it; :class:`synthtrial.study.Study` is its checked form.
+
+    Attributes:
+        name: of the study; letters, digits, ``-`` and ``_``.
+        description: one sentence for the report.
+        seed: root of every random stream.
+        dataset, generator, classifier: ``name`` of a plug-in and its options.
+        regimens: parts of the training set in use: a fraction up to 1, or a number of images.
+        arms: settings of each arm by name.
+        grid: values for fields of ``training``; their product is the grid.
+        metrics: names of the metrics that every evaluation computes.
+        allow_leakage: run trials whose images descend from held-out groups, and stamp them LEAKY.
+    """
+
+    name: str
+    description: str = ""
+    seed: int = 0
+    dataset: dict[str, Any] = field(default_factory=dict)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
+    regimens: list[float] = field(default_factory=lambda: [1.0])
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    arms: dict[str, ArmConfig] = field(default_factory=dict)
+    generator: dict[str, Any] = field(default_factory=dict)
+    gan_training: GanTrainingConfig = field(default_factory=GanTrainingConfig)
+    classifier: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    metrics: list[str] = field(default_factory=lambda: ["accuracy", "recall"])
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    allow_leakage: bool = False

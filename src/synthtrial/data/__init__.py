@@ -1,0 +1,1 @@
+"""Datasets, splits, regimens and labels."""

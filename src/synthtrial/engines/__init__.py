@@ -1,0 +1,1 @@
+"""What runs tasks: one machine, SLURM or Ray."""

@@ -1,0 +1,125 @@
+"""How long tasks will take and what they will leave on disk.
+
+Times come from this store's own records where there are any like them; before that, from the rough
+cost that plug-ins state for a training step. Estimates order the work and are printed; nothing
+depends on them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from synthtrial.plan import Plan
+from synthtrial.store.artifacts import Store
+from synthtrial.store.records import read_records
+from synthtrial.tasks import Task
+
+_OVERHEAD_SECONDS = 0.02
+_ROUGH_STEP_MILLISECONDS = 50.0
+_RECORD_BYTES = 1500
+_EXTRA_SHARE = 0.15  # of added images, before the allocation is known
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Totals of what is to do.
+
+    Attributes:
+        seconds: of one processor core (or one GPU) doing everything.
+        bytes: added to the store.
+        files: added to the store.
+        measured: share of the time that rests on this store's own measurements.
+    """
+
+    seconds: float
+    bytes: int
+    files: int
+    measured: float
+
+
+class Clock:
+    """Expected seconds of each task of a plan."""
+
+    def __init__(self, plan: Plan, store: Store | None) -> None:
+        self._plan = plan
+        source = plan.study.dataset.load()
+        self._rows = source.expected_rows
+        self._image_bytes = math.prod(source.image_shape)
+        self._measured = _measured_step_seconds(store) if store is not None else {}
+
+    def seconds(self, task: Task) -> float:
+        """Return the expected seconds of one task on one core."""
+        if task.kind == "trial":
+            return self._trial_seconds(task)
+        study = self._plan.study
+        if task.kind == "train_gan" and study.generator is not None:
+            component = study.generator.component
+            rough: float = component.step_milliseconds or _ROUGH_STEP_MILLISECONDS
+            return rough * study.settings.gan_training.steps / 1e3
+        if task.kind == "prepare":
+            return 0.5 + self._rows / 3000
+        return 0.2
+
+    def is_measured(self, task: Task) -> bool:
+        """Whether the estimate rests on records of this store."""
+        return task.trial is not None and self._key(task) in self._measured
+
+    def total(self, tasks: Sequence[Task]) -> Estimate:
+        """Return what the tasks need and leave, replicate trials yet to be chosen included."""
+        seconds = [self.seconds(task) for task in tasks]
+        measured = sum(s for s, task in zip(seconds, tasks, strict=True) if self.is_measured(task))
+        replicates = self._plan.undecided
+        grid = [
+            s
+            for s, task in zip(seconds, tasks, strict=True)
+            if task.trial is not None and task.trial.stage == "grid"
+        ]
+        per_trial = sum(grid) / len(grid) if grid else 1.0
+        total = sum(seconds) + replicates * per_trial
+        kinds = [task.kind for task in tasks]
+        artifacts = [kind for kind in kinds if kind != "trial"]
+        trials = kinds.count("trial") + replicates
+        size = trials * _RECORD_BYTES + len(artifacts) * 4096
+        size += kinds.count("prepare") * self._rows * self._image_bytes
+        size += kinds.count("train_gan") * 2 * 2**20
+        size += int(kinds.count("synthesize") * self._rows * _EXTRA_SHARE) * self._image_bytes
+        return Estimate(total, size, 2 * len(artifacts) + 4, measured / total if total else 1.0)
+
+    def _steps(self, task: Task) -> float:
+        assert task.trial is not None
+        settings = self._plan.study.settings
+        regimen = task.trial.regimen
+        share = 1 - settings.split.test - settings.split.validation
+        rows = self._rows * share * regimen if regimen <= 1 else regimen
+        if self._plan.study.arms[task.trial.arm].adds_images:
+            rows *= 1 + _EXTRA_SHARE
+        training = self._plan.study.training(task.trial.configuration)
+        steps = training.epochs * math.ceil(rows / training.batch_size)
+        return min(steps, training.max_steps or steps)
+
+    def _key(self, task: Task) -> tuple[str, int]:
+        assert task.trial is not None
+        training = self._plan.study.training(task.trial.configuration)
+        return task.trial.arm, training.batch_size
+
+    def _trial_seconds(self, task: Task) -> float:
+        rough = self._plan.study.classifier.component.step_milliseconds
+        step = self._measured.get(self._key(task), (rough or _ROUGH_STEP_MILLISECONDS) / 1e3)
+        return _OVERHEAD_SECONDS + self._steps(task) * step
+
+
+def _measured_step_seconds(store: Store) -> dict[tuple[str, int], float]:
+    """Return the mean seconds of a step by (arm, batch size) over this store's records."""
+    totals: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    columns = ["kind", "status", "arm", "configuration", "seconds", "steps"]
+    for row in read_records(store).select(columns).to_pylist():
+        if row["kind"] == "trial" and row["status"] == "done" and row["steps"]:
+            batch = int(json.loads(row["configuration"]).get("batch_size", 0))
+            total = totals[row["arm"], batch]
+            total[0] += row["seconds"]
+            total[1] += row["steps"]
+    return {key: seconds / steps for key, (seconds, steps) in totals.items()}

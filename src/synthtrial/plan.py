@@ -1,0 +1,233 @@
+"""What a study consists of, and what of it the store already has.
+
+:func:`build` spells a study out as tasks, each with the ids of those it needs. A task's id is the
+digest of its ``payload``: everything its result depends on, and nothing else. Nothing is stored
+about progress; it is read off the artifacts and records every time.
+
+    prepare -> split -> allocate -> (train_gan -> synthesize) -> trial (grid) -> select
+            -> trial (replicate) -> exhibits
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synthtrial.errors import ConfigError, suggest
+from synthtrial.store.artifacts import Store, exists, read_artifact
+from synthtrial.store.records import read_records
+from synthtrial.study import Study
+from synthtrial.tasks import (
+    ARTIFACT_KINDS,
+    Cell,
+    Task,
+    Trial,
+    cells,
+    fixed_tasks,
+    in_words,
+    selections,
+    trial_task,
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The last word on a task that did not succeed."""
+
+    attempts: int
+    message: str
+    final: bool
+
+
+@dataclass
+class Plan:
+    """Tasks in topological order, with what is known of each.
+
+    ``trials`` of stage ``replicate`` appear once the configuration of their cell is chosen.
+    """
+
+    study: Study
+    tasks: dict[str, Task] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    selections: dict[Cell, str] = field(default_factory=dict)
+    expected_replicates: int = 0
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Every trial that is known by now."""
+        return [task.trial for task in self.tasks.values() if task.trial is not None]
+
+    @property
+    def undecided(self) -> int:
+        """Number of replicate trials whose configuration is not chosen yet."""
+        return self.expected_replicates - sum(t.stage == "replicate" for t in self.trials)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.undecided == 0 and all(self.is_settled(task) for task in self.tasks)
+
+    def is_settled(self, task_id: str) -> bool:
+        """Whether the task is done or has failed for good."""
+        failure = self.failures.get(task_id)
+        return task_id in self.done or (failure is not None and failure.final)
+
+    def is_ready(self, task: Task) -> bool:
+        """Whether the task is to do and everything it needs is there.
+
+        A selection also goes on without trials that failed for good, as long as one succeeded.
+        """
+        if self.is_settled(task.id):
+            return False
+        if task.kind == "select":
+            settled = all(map(self.is_settled, task.needs))
+            return settled and any(need in self.done for need in task.needs)
+        return all(need in self.done for need in task.needs)
+
+    def ready(self) -> Iterator[Task]:
+        """Yield the tasks that could run now."""
+        return (task for task in self.tasks.values() if self.is_ready(task))
+
+    def to_do(self) -> list[Task]:
+        """Return the tasks that are not settled."""
+        return [task for task in self.tasks.values() if not self.is_settled(task.id)]
+
+    def blocked(self) -> dict[str, str]:
+        """Return the tasks that can never run, each with the id of the failed task behind it."""
+        causes: dict[str, str] = {}
+        for task in self.tasks.values():  # topological: causes of needs are known
+            if self.is_settled(task.id):
+                continue
+            dead = [
+                n for n in task.needs if n in causes or (n in self.failures and n not in self.done)
+            ]
+            dead = [n for n in dead if n in causes or self.failures[n].final]
+            if dead and (task.kind != "select" or len(dead) == len(task.needs)):
+                causes[task.id] = causes.get(dead[0], dead[0])
+        return causes
+
+    def expand(self, cell: Cell, configuration: Mapping[str, Any]) -> list[Task]:
+        """Add the replicate trials of a cell whose configuration has been chosen."""
+        added = []
+        replicates: Iterable[int] = (
+            range(self.study.settings.protocol.replicates)
+            if cell.replicate is None
+            else [cell.replicate]
+        )
+        select = self.selections[cell]
+        for replicate in replicates:
+            task = trial_task(self.study, cell, "replicate", replicate, configuration)
+            task = dataclasses.replace(task, needs=(*task.needs, select))
+            if task.id not in self.tasks:
+                self.tasks[task.id] = task
+                added.append(task)
+        return added
+
+
+def build(study: Study, store: Store | None) -> Plan:
+    """Spell the study out and look up what the store has of it.
+
+    Args:
+        study: the study.
+        store: where results are; None plans as if there were none.
+
+    Raises:
+        ConfigError: a class that the dataset does not have.
+    """
+    _check_classes(study)
+    plan = Plan(study)
+    for task in fixed_tasks(study):
+        twin = plan.tasks.setdefault(task.id, task)
+        if twin.trial and task.trial and twin.trial.arm != task.trial.arm:
+            raise ConfigError(
+                f"the arms '{twin.trial.arm}' and '{task.trial.arm}' do exactly the same, so "
+                "comparing them says nothing: change or remove one"
+            )
+    for cell, select in selections(study, plan.tasks.values()).items():
+        plan.tasks[select.id] = select
+        plan.selections[cell] = select.id
+    plan.expected_replicates = len(cells(study)) * study.settings.protocol.replicates
+    if store is not None:
+        _look_up(plan, store)
+    return plan
+
+
+def is_committed(store: Store, task: Task) -> bool:
+    """Whether the artifact that a task makes is in the store; a trial makes none."""
+    return task.kind != "trial" and exists(store, ARTIFACT_KINDS[task.kind], task.id)
+
+
+def narrow(plan: Plan, where: Mapping[str, str]) -> Plan:
+    """Keep the trials that match ``where`` (such as ``{"arm": "gan"}``) and what they need.
+
+    Raises:
+        ConfigError: an unknown key, or a value that no trial of the study has.
+    """
+    for key, value in where.items():
+        names = [item.name for item in dataclasses.fields(Trial) if item.name != "configuration"]
+        if key not in names:
+            raise ConfigError(f"--where: unknown key '{key}': {suggest(key, names)}")
+        values = {in_words(getattr(trial, key)) for trial in plan.trials}
+        values |= {"replicate"} if key == "stage" else set()
+        if in_words(value) not in values:
+            raise ConfigError(f"--where: no trial has {key}={value}: {suggest(value, values)}")
+    wanted = {key: in_words(value) for key, value in where.items()}
+    keep: set[str] = set()
+    for task in reversed(plan.tasks.values()):
+        matches = task.trial is not None and all(
+            in_words(getattr(task.trial, key)) == value for key, value in wanted.items()
+        )
+        selects = task.kind == "select" and all(
+            in_words(task.payload["cell"][key]) == value
+            for key, value in wanted.items()
+            if key in task.payload["cell"]
+        )
+        if matches or selects or task.id in keep:
+            keep |= {task.id, *task.needs}
+    tasks = {id_: task for id_, task in plan.tasks.items() if id_ in keep}
+    selections = {cell: id_ for cell, id_ in plan.selections.items() if id_ in keep}
+    return dataclasses.replace(plan, tasks=tasks, selections=selections)
+
+
+def _check_classes(study: Study) -> None:
+    classes = study.dataset.load().classes
+    named = {
+        "imbalance.classes": study.settings.imbalance.classes,
+        "statistics.minority": study.settings.statistics.minority,
+        **{
+            f"arms.{a.name}.balance.classes": a.balance.classes
+            for a in study.arms.values()
+            if a.balance
+        },
+    }
+    for where, names in named.items():
+        for name in names:
+            if name not in classes:
+                raise ConfigError(
+                    f"{where}: the dataset '{study.dataset.name}' has no class '{name}': "
+                    f"{suggest(name, classes)}"
+                )
+
+
+def _look_up(plan: Plan, store: Store) -> None:
+    plan.done.update(task.id for task in plan.tasks.values() if is_committed(store, task))
+    for cell, select in plan.selections.items():
+        if select in plan.done:
+            plan.expand(cell, read_artifact(store, "selection", select).info["configuration"])
+    limit = plan.study.settings.engine.max_attempts
+    table = read_records(store, every_attempt=True)
+    for row in table.select(["trial_id", "status", "attempt", "message"]).to_pylist():
+        id_, status, attempt = row["trial_id"], row["status"], row["attempt"]
+        if id_ not in plan.tasks:
+            continue
+        if status == "done":
+            plan.done.add(id_)
+        elif id_ not in plan.failures or plan.failures[id_].attempts < attempt:
+            # Divergence is a result: the same bits would diverge again.
+            final = status == "diverged" or attempt >= limit
+            plan.failures[id_] = Failure(attempt, row["message"] or "", final)
+    for id_ in plan.done & plan.failures.keys():
+        del plan.failures[id_]

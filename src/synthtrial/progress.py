@@ -1,0 +1,158 @@
+"""Show a run: live bars on a terminal, a quiet line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from synthtrial.engines.base import Engine, Outcome
+from synthtrial.estimates import Clock
+from synthtrial.plan import Plan
+from synthtrial.tasks import Task
+
+_LINE_SECONDS = 15.0
+STAGES = {
+    "prepare": "prepare",
+    "split": "split",
+    "allocate": "allocate",
+    "train_gan": "train GANs",
+    "synthesize": "synthesize",
+    "grid": "grid trials",
+    "select": "select",
+    "replicate": "replicate trials",
+    "exhibits": "exhibits",
+}
+
+
+def stage_of(task: Task) -> str:
+    """Return the stage that a task is counted under."""
+    return task.trial.stage if task.trial is not None else task.kind
+
+
+def stage_totals(plan: Plan) -> dict[str, tuple[int, int, int]]:
+    """Return (settled, total, failed) of each stage, in the order of :data:`STAGES`."""
+    totals = dict.fromkeys(STAGES, (0, 0, 0))
+    for task in plan.tasks.values():
+        settled, total, failed = totals[stage_of(task)]
+        done = task.id in plan.done
+        over = plan.is_settled(task.id)
+        totals[stage_of(task)] = (settled + over, total + 1, failed + (over and not done))
+    settled, total, failed = totals["replicate"]
+    totals["replicate"] = (settled, total + plan.undecided, failed)
+    return {stage: counts for stage, counts in totals.items() if counts[1]}
+
+
+def _sum(totals: dict[str, tuple[int, int, int]]) -> tuple[int, int, int]:
+    settled, total, failed = zip(*totals.values(), strict=True)
+    return sum(settled), sum(total), sum(failed)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for people: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class RunProgress:
+    """Listener of a run; a context manager, so that the terminal is left as it was."""
+
+    def __init__(self, console: Console, clock: Clock) -> None:
+        self._console = console
+        self._clock = clock
+        self._bars: dict[str, TaskID] = {}
+        self._overall = TaskID(0)
+        self._started = self._last_line = time.monotonic()
+        self._work_left = 0.0
+        self._work_done = 0.0
+        self._ended = 0
+        self.stage_seconds: dict[str, float] = {}
+        self._live = Progress(
+            TextColumn("{task.description:<16}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def started(self, plan: Plan, engine: Engine) -> None:
+        """Say what is there and what is to do."""
+        to_do = plan.to_do()
+        self._work_left = self._clock.total(to_do).seconds
+        self._console.print(
+            f"{plan.study.name}: {len(plan.done)} tasks done before, "
+            f"{len(to_do) + plan.undecided} to do; {engine.preview(to_do)}"
+        )
+        self._overall = self._live.add_task("all", total=None, note="")
+        for stage, (settled, total, _) in stage_totals(plan).items():
+            self._bars[stage] = self._live.add_task(
+                STAGES[stage], total=total, completed=settled, note=""
+            )
+
+    def ended(self, task: Task, outcome: Outcome, plan: Plan) -> None:
+        """Count the task; failures are said at once."""
+        stage = stage_of(task)
+        self._ended += 1
+        self._work_done += self._clock.seconds(task)
+        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + outcome.seconds
+        if outcome.state != "done":
+            final = plan.is_settled(task.id)
+            verdict = "failed for good" if final else f"{outcome.state}, will be tried again"
+            reason = outcome.message.strip().splitlines()[-1] if outcome.message else ""
+            self._console.print(f"{task.label}: {verdict}: {reason}", markup=False)
+        self._show(plan)
+
+    def waiting(self, plan: Plan) -> None:
+        """Keep the clock going."""
+        self._show(plan)
+
+    def _show(self, plan: Plan) -> None:
+        if self._console.is_terminal:
+            for stage, (settled, total, failed) in stage_totals(plan).items():
+                note = f"{failed} failed" if failed else ""
+                self._live.update(self._bars[stage], completed=settled, total=total, note=note)
+            settled, total, _ = _sum(stage_totals(plan))
+            note = self._left(time.monotonic() - self._started)
+            self._live.update(self._overall, completed=settled, total=total, note=note)
+        elif time.monotonic() - self._last_line >= _LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self._console.print(self._line(plan))
+
+    def _line(self, plan: Plan) -> str:
+        totals = stage_totals(plan)
+        settled, total, failed = _sum(totals)
+        elapsed = time.monotonic() - self._started
+        busy = " ".join(
+            f"{STAGES[stage]} {counts[0]}/{counts[1]};"
+            for stage, counts in totals.items()
+            if 0 < counts[0] < counts[1]
+        )
+        line = f"{duration(elapsed)}: {settled}/{total} tasks; {busy} {self._left(elapsed)}"
+        return line + (f"; {failed} failed" if failed else "")
+
+    def _left(self, elapsed: float) -> str:
+        rate = self._ended / elapsed if elapsed else 0.0
+        if not self._work_done:
+            return f"{rate:.1f} tasks/s"
+        left = max(0.0, self._work_left - self._work_done) / self._work_done * elapsed
+        return f"{rate:.1f} tasks/s, about {duration(left)} left"

@@ -1,0 +1,73 @@
+"""Plug-ins: datasets, generators, classifiers, arms, augmentations and metrics by name.
+
+A package offers a component through an entry point in the group ``synthtrial.<kind>s``. The entry
+point is a :class:`Component`: its config dataclass and algorithm version can be read without
+importing what it implements, so that planning stays light. Names in a study are looked up here and
+nowhere else; a study can never make synthtrial import a module of its choosing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from synthtrial.errors import ConfigError, suggest
+
+Kind = Literal["dataset", "generator", "classifier", "arm", "augmentation", "metric"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A named algorithm: its version, its knobs, and where its code is.
+
+    Attributes:
+        name: the name used in studies.
+        version: raised when the algorithm's results change; part of every id that depends on it.
+        config: frozen dataclass with a default for every field.
+        implementation: ``"module:attribute"``, imported by :meth:`load` and not before.
+        step_milliseconds: rough cost of a training step on one processor core, for estimates made
+            before anything has been measured.
+    """
+
+    name: str
+    version: int
+    config: type[Any]
+    implementation: str
+    step_milliseconds: float | None = None
+
+    def load(self) -> Any:
+        """Import and return the implementation."""
+        module, _, attribute = self.implementation.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+@cache
+def _installed(kind: Kind) -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=f"synthtrial.{kind}s")}
+
+
+def names(kind: Kind) -> list[str]:
+    """Return the names of all installed components of a kind, sorted."""
+    return sorted(_installed(kind))
+
+
+def find(kind: Kind, name: str) -> Component:
+    """Return the installed component of this kind and name.
+
+    Raises:
+        ConfigError: no such component is installed, or the entry point is not a Component.
+    """
+    try:
+        point = _installed(kind)[name]
+    except KeyError:
+        raise ConfigError(f"unknown {kind} '{name}': {suggest(name, _installed(kind))}") from None
+    component = point.load()
+    if not isinstance(component, Component):
+        raise ConfigError(
+            f"the {kind} '{name}' is installed as {point.value}, which is a "
+            f"{type(component).__name__}; it must be a synthtrial.registry.Component"
+        )
+    return component

@@ -1,0 +1,181 @@
+"""The flow figure: from all images to the trials that are reported, as clinical trials draw it.
+
+The layout follows the CONSORT statement (Schulz, Altman & Moher 2010): what goes on runs down the
+page, what leaves stands to the side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+from synthtrial.report.facts import TERMINAL, Facts, count_text, listing, regimen_text
+from synthtrial.report.style import ACCENT, INK, MUTED, PAPER, Panel, drawing, new_figure
+from synthtrial.report.tables import reported_trials
+from synthtrial.report.verdict import readable
+
+_LINE, _TITLE, _GAP = 0.17, 0.2, 0.3  # inches: a line of text, a title, the space for an arrow
+
+
+@dataclass(frozen=True)
+class Box:
+    """A station: title and further lines, with what leaves there to its right."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+    accent: bool = False
+
+    @property
+    def height(self) -> float:
+        """Height in inches."""
+        return 0.2 + _TITLE + _LINE * len(self.lines)
+
+
+def stations(facts: Facts) -> list[Box]:
+    """Return what happens on the way from images to results."""
+    design = facts.design
+    counts = facts.counts[(facts.counts.class_name == "") & (facts.counts.draw == 0)]
+    rows = counts.groupby("role").images.sum()
+    images = {role: int(rows.get(role, 0)) for role in ("train", "removed", "validation", "test")}
+    known = bool(len(rows))
+
+    def number(role: str) -> str:
+        return f"{images[role]:,} " if known else ""
+
+    total = f"{sum(images.values()):,} images, " if known else ""
+    boxes = [
+        Box(
+            design.dataset,
+            (f"{total}{len(design.classes)} classes",),
+            (f"{number('test')}test, fixed", f"{number('validation')}validation, per draw"),
+        )
+    ]
+    removed = ()
+    if design.reduced and design.removed_fraction:
+        percent = f"{100 * design.removed_fraction:g} % of {listing(list(design.reduced))}"
+        removed = (f"{number('removed')}taken away:", _fit(percent, 26))
+    boxes.append(Box("Training set", (f"{number('train')}images",) if known else (), removed))
+    parts = [
+        regimen_text(regimen)
+        + (f" ({facts.regimen_images[regimen]:,})" if regimen in facts.regimen_images else "")
+        for regimen in design.regimens
+    ]
+    boxes.append(
+        Box(
+            f"{count_text(len(design.regimens), 'regimen')} × {count_text(design.draws, 'draw')}",
+            tuple(_wrap(parts)),
+            ("one generator for each", "regimen and draw") if design.synthetic_arms else (),
+            accent=bool(design.synthetic_arms),
+        )
+    )
+    boxes.append(Box(count_text(len(design.arms), "arm"), tuple(_wrap(list(design.arm_names)))))
+    boxes += _trial_boxes(facts)
+    return boxes
+
+
+def _trial_boxes(facts: Facts) -> list[Box]:
+    design = facts.design
+    trials = facts.trials
+    cells = len(design.arms) * len(design.regimens)
+    boxes = []
+    for stage, title, line in (
+        (
+            "grid",
+            f"Grid: {design.configurations} configurations × {cells} cells",
+            f"best validation {readable(design.selector)} wins",
+        ),
+        (
+            "replicate",
+            f"Replicates: {design.replicates} × {cells} cells",
+            f"judged on test: {readable(design.overall_metric)}, {readable(design.class_metric)}",
+        ),
+    ):
+        mine = trials[trials.stage == stage]
+        done = int((mine.status == "done").sum())
+        states = [
+            f"{count} {state}"
+            for state in ("diverged", "failed", "blocked")
+            if (count := int((mine.status == state).sum()))
+        ]
+        waiting = int((~mine.status.isin(TERMINAL)).sum())
+        states += [f"{waiting:,} to do"] if waiting else []
+        boxes.append(Box(title, (line, f"{done:,} of {len(mine):,} trials done"), tuple(states)))
+    shown = len(reported_trials(facts))
+    boxes.append(Box("Reported", (f"{count_text(shown, 'trial')} in complete blocks",)))
+    return boxes
+
+
+def flow(facts: Facts) -> Panel:
+    """Draw the study's flow."""
+    boxes = stations(facts)
+    height = sum(box.height for box in boxes) + _GAP * (len(boxes) - 1) + 0.1
+    with drawing():
+        figure, axes = new_figure(5.2, height)
+        axes.set_xlim(0, 5.2)
+        axes.set_ylim(height, 0)
+        axes.set_axis_off()
+        figure.set_layout_engine("none")
+        axes.set_position((0.0, 0.0, 1.0, 1.0))
+        top = 0.05
+        for place, box in enumerate(boxes):
+            _draw(axes, box, top, last=place == len(boxes) - 1)
+            top += box.height + _GAP
+    told = "; ".join(f"{box.title}: {', '.join((*box.lines, *box.aside))}" for box in boxes)
+    return Panel("study-flow", f"Flow of the study. {told}", figure)
+
+
+def _draw(axes: Axes, box: Box, top: float, *, last: bool) -> None:
+    left, width = 0.05, 3.1
+    edge = INK if last else MUTED
+    patch = FancyBboxPatch(
+        (left + 0.06, top + 0.06),
+        width - 0.12,
+        box.height - 0.12,
+        boxstyle="round,pad=0.06",
+        facecolor=PAPER,
+        edgecolor=edge,
+        linewidth=1.6 if last else 0.9,
+    )
+    axes.add_patch(patch)
+    centre = left + width / 2
+    axes.text(
+        centre, top + 0.2, box.title, ha="center", va="center", fontweight="bold", fontsize=9.5
+    )
+    for number, line in enumerate(box.lines):
+        y = top + 0.2 + _TITLE + _LINE * number
+        axes.text(centre, y, line, ha="center", va="center", fontsize=8.8, color=MUTED)
+    if box.aside:
+        colour = ACCENT if box.accent else MUTED
+        middle = top + box.height / 2
+        start = left + width
+        axes.plot([start, start + 0.22], [middle, middle], color=colour, lw=0.9)
+        for number, line in enumerate(box.aside):
+            y = middle + _LINE * (number - (len(box.aside) - 1) / 2)
+            axes.text(start + 0.29, y, line, va="center", fontsize=8.8, color=INK)
+    if not last:
+        axes.annotate(
+            "",
+            (centre, top + box.height + _GAP - 0.02),
+            (centre, top + box.height),
+            arrowprops={"arrowstyle": "-|>", "color": MUTED, "lw": 0.9, "shrinkA": 0, "shrinkB": 0},
+        )
+
+
+def _wrap(parts: list[str], width: int = 44) -> list[str]:
+    """Set a list in lines, breaking between its parts only."""
+    lines = [""]
+    for part in parts:
+        part = _fit(part, width)
+        joined = f"{lines[-1]} · {part}" if lines[-1] else part
+        if len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    return lines if len(lines) <= 4 else [*lines[:3], f"… {len(parts)} in all"]
+
+
+def _fit(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

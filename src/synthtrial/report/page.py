@@ -1,0 +1,234 @@
+"""The report: one HTML page that stands alone, with its tables and figures beside it.
+
+    write_report(study, store, plan, Path("synthtrial-reports/digits"))
+
+makes ``report.html``, ``tables/*.csv`` and ``figures/*.png|svg``. The page loads nothing from
+anywhere and holds no script.
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from synthtrial import __version__
+from synthtrial.identity import code_digest
+from synthtrial.report import figures, tables, verdict, views
+from synthtrial.report.facts import Facts, listing, regimen_text
+from synthtrial.report.flow import flow
+from synthtrial.report.style import Panel, save
+from synthtrial.store.files import storage_errors, temporary_name
+
+if TYPE_CHECKING:
+    from synthtrial.plan import Plan
+    from synthtrial.store.artifacts import Store
+    from synthtrial.study import Study
+
+PAGE = "report.html"
+
+
+def write_report(study: Study, store: Store, plan: Plan, out: Path) -> Path:
+    """Write the report of a study, finished or not.
+
+    Args:
+        study: the study.
+        store: where its results are.
+        plan: its plan, built from the same store.
+        out: folder of the report; ``report.html``, ``tables`` and ``figures`` in it are replaced.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full.
+        DamagedArtifactError: a split, allocation or picture of the study is damaged.
+    """
+    from synthtrial.report.sources import gather
+
+    return write_page(gather(study, store, plan), out)
+
+
+def write_page(facts: Facts, out: Path) -> Path:
+    """Write the report of :class:`~synthtrial.report.facts.Facts`; see :func:`write_report`."""
+    out = Path(out).absolute()
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        made = {name: temporary_name(out / name) for name in ("tables", "figures", PAGE)}
+        try:
+            made["tables"].mkdir()
+            made["figures"].mkdir()
+            html = render(facts, made["tables"], made["figures"])
+            made[PAGE].write_text(html, encoding="utf-8")
+            for name in ("tables", "figures"):
+                shutil.rmtree(out / name, ignore_errors=True)
+                made[name].rename(out / name)
+            made[PAGE].replace(out / PAGE)
+        finally:
+            for path in made.values():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+    return out / PAGE
+
+
+def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
+    """Write tables and figures into their folders and return the page that shows them."""
+    design = facts.design
+    results = tables.long_results(facts)
+    means = tables.results_table(facts, results)
+    differences = tables.differences_table(facts, results)
+    blocks = tables.blocks_table(facts)
+    configurations = tables.configurations_table(facts)
+    allocations = tables.synthetic_summary(facts)
+    curves = tables.curves_table(facts)
+    failures = tables.failures_table(facts)
+    _write_tables(
+        table_folder,
+        {
+            "results": means,
+            "differences": differences,
+            "replicates": results,
+            "trials": facts.trials,
+            "class-counts": facts.counts,
+            "synthetic-counts": facts.synthetic,
+            "configurations": configurations,
+            "learning-curves": curves,
+            "failures": failures,
+        },
+    )
+    styles = {arm: style.colour for arm, style in figures.styles_of(facts).items()}
+    found = verdict.answers(facts, results, means)
+    answer_lines, reach = views.answer_view(facts, found, styles)
+
+    def drawn(panels: list[Panel]) -> list[dict[str, Any]]:
+        return [
+            {"svg": Markup(save(panel, figure_folder)), "slug": panel.slug}  # noqa: S704
+            for panel in panels
+        ]
+
+    context: dict[str, Any] = {
+        "design": design,
+        "notes": facts.notes,
+        "title": f"{design.name} · synthtrial",
+        "headline": verdict.headline(facts, found),
+        "target_text": verdict.target_text(facts),
+        "answers": answer_lines,
+        "answer_titles": _answer_titles(facts),
+        "answer_reach": reach,
+        "rivals": any(answer.rival.against for answer in found),
+        "stamps": [(s, views.STAMP_TEXTS.get(s, "")) for s in tables.study_stamps(facts)],
+        "finished": facts.finished,
+        "progress": _progress(facts, blocks),
+        "paragraph": verdict.study_paragraph(facts),
+        "flow": drawn([flow(facts)])[0],
+        "class_counts": drawn(figures.class_counts(facts)),
+        "synthetic_counts": drawn(figures.synthetic_counts(facts, allocations)),
+        "allocations": _allocation_rows(allocations),
+        "several_allocations": allocations.arms.nunique() > 1,
+        "targets": views.targets(design),
+        "results": views.results_view(facts, means, styles),
+        "differences": views.results_view(facts, differences, styles, differences=True),
+        "no_results": means.empty,
+        "comparisons": int(differences.low.notna().sum()),
+        "cell_means": drawn(figures.cell_means(facts, means)),
+        "learning_curves": [
+            (regimen_text(regimen), drawn(panels))
+            for regimen, panels in figures.learning_curves(facts, curves).items()
+        ],
+        "strips": views.strips(design, facts.pictures),
+        "spread": drawn(figures.configuration_spread(facts, configurations)),
+        "optimism": _optimism(configurations),
+        "failures": views.failure_view(facts, failures),
+        "broken": int(facts.trials.status.isin(["diverged", "failed", "blocked"]).sum()),
+        "ended": int(facts.trials.status.isin(["done", "diverged", "failed"]).sum()),
+        "messages": _messages(failures),
+        "regimens": [regimen_text(regimen) for regimen in design.regimens],
+        "colours": {arm: views.colour_of(colour) for arm, colour in styles.items()},
+        "metric": verdict.readable,
+        "listing": listing,
+        "percent": f"{100 * design.confidence:g} %",
+        "csv": sorted(path.name for path in table_folder.glob("*.csv")),
+        "version": __version__,
+        "digests": _digests(facts),
+        "generated": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    environment = Environment(
+        loader=PackageLoader("synthtrial.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(context)
+
+
+def _answer_titles(facts: Facts) -> list[str]:
+    target, design = verdict.target_text(facts), facts.design
+    first = [f"{target}, against {design.baseline}"] if design.minority else []
+    overall = f"{verdict.readable(design.overall_metric)} of all classes, against {design.baseline}"
+    return [*first, overall, f"{target}, against the best arm without made images"]
+
+
+def _write_tables(folder: Path, frames: dict[str, pd.DataFrame]) -> None:
+    for name, frame in frames.items():
+        frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g")
+
+
+def _progress(facts: Facts, blocks: pd.DataFrame) -> list[tuple[str, int, int]]:
+    """Return regimen, complete blocks, all blocks."""
+    sums = blocks.groupby("regimen").complete.agg(["sum", "size"])
+    return [
+        (regimen_text(regimen), int(sums["sum"][regimen]), int(sums["size"][regimen]))
+        for regimen in facts.design.regimens
+    ]
+
+
+def _allocation_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    rows = []
+    for row in table[table.chosen].to_dict("records"):
+        low, high = 100 * row["realised_low"], 100 * row["realised_high"]
+        realised = f"{low:.1f} %" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f}–{high:.1f} %"
+        rows.append(
+            {
+                "arms": row["arms"],
+                "regimen": regimen_text(row["regimen"]),
+                "class_name": row["class_name"],
+                "real": f"{row['real']:,.1f}".removesuffix(".0"),
+                "intended": f"{row['intended']:,.1f}".removesuffix(".0"),
+                "added": f"{row['added']:,.1f}".removesuffix(".0"),
+                "expected": f"{100 * row['expected']:.1f} %",
+                "realised": realised,
+            }
+        )
+    return rows
+
+
+def _optimism(table: pd.DataFrame) -> str:
+    """Say by how much the chosen configurations' grid score exceeds that of fresh replicates."""
+    chosen = table[(table.chosen > 0) & table.replicate_score.notna()]
+    if chosen.empty:
+        return ""
+    gap = chosen.score - chosen.replicate_score
+    return f"{views.number(float(gap.mean()), signed=True)} on average over {len(chosen)} cells"
+
+
+def _messages(failures: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    if failures.empty:
+        return []
+    broken = failures[failures.message != ""]
+    return [
+        (regimen_text(row["regimen"]), row["arm"], row["stage"], row["message"][:300])
+        for row in broken.to_dict("records")
+    ]
+
+
+def _digests(facts: Facts) -> list[str]:
+    found = sorted(set(facts.trials.code_digest) - {""})
+    return found or [code_digest()]

@@ -1,0 +1,305 @@
+"""Tables: from one row a trial to means, intervals and differences.
+
+A *block* is one replicate of one regimen; it is complete when no arm is still to come, and only
+complete blocks are reported, so that an unfinished study compares like with like. A trial that
+diverged or failed for good leaves its block complete and its value missing.
+
+*Targets* are the columns of the results: ``overall``, the mean over the ``minority`` classes, and
+each class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from synthtrial.report.facts import TERMINAL, Facts
+from synthtrial.stats.blocks import Contrast, block_means, fit_blocks
+from synthtrial.stats.pooled import interval, pooled_variance
+
+PROVISIONAL = "PROVISIONAL"
+MIXED_CODE = "MIXED CODE"
+GROUPS_UNKNOWN = "GROUPS UNKNOWN"
+STAMP_ORDER = ("LEAKY", "PRIVILEGED", GROUPS_UNKNOWN, PROVISIONAL, MIXED_CODE)
+
+
+def blocks_table(facts: Facts) -> pd.DataFrame:
+    """Return, for each regimen and replicate, how many arms are finished.
+
+    Returns:
+        Columns regimen, replicate, finished, arms, complete.
+    """
+    trials = facts.trials[facts.trials.stage == "replicate"]
+    terminal = trials[trials.status.isin(TERMINAL)]
+    finished = terminal.groupby(["regimen", "replicate"]).arm.nunique()
+    index = pd.MultiIndex.from_product(
+        [facts.design.regimens, range(facts.design.replicates)], names=["regimen", "replicate"]
+    )
+    table = finished.reindex(index, fill_value=0).rename("finished").reset_index()
+    table["arms"] = len(facts.design.arms)
+    table["complete"] = table.finished == table.arms
+    return table
+
+
+def reported_trials(facts: Facts) -> pd.DataFrame:
+    """Return the finished replicate trials of complete blocks; the index is that of ``trials``."""
+    complete = blocks_table(facts).query("complete")[["regimen", "replicate"]]
+    trials = facts.trials[(facts.trials.stage == "replicate") & (facts.trials.status == "done")]
+    merged = trials.reset_index().merge(complete, on=["regimen", "replicate"])
+    return merged.set_index("index").rename_axis(None)
+
+
+def long_results(facts: Facts) -> pd.DataFrame:
+    """Return one row for each reported trial and target whose score is defined.
+
+    Returns:
+        Columns regimen, arm, draw, replicate, scope (``overall``, ``minority`` or ``class``),
+        class_name (empty unless scope is ``class``), metric, value.
+    """
+    design = facts.design
+    trials = reported_trials(facts)
+    keys = trials[["regimen", "arm", "draw", "replicate"]]
+    scores = facts.class_scores.reindex(index=trials.index, columns=list(design.classes))
+    parts = [keys.assign(scope="overall", class_name="", value=trials.overall)]
+    if design.minority:
+        mean = scores[list(design.minority)].mean(axis=1)
+        parts.append(keys.assign(scope="minority", class_name="", value=mean))
+    parts += [
+        keys.assign(scope="class", class_name=name, value=scores[name]) for name in design.classes
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table["metric"] = np.where(table.scope == "overall", design.overall_metric, design.class_metric)
+    return table.dropna(subset="value").reset_index(drop=True)
+
+
+def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return mean and pooled interval of every cell and target.
+
+    The variance is pooled over the arms of one regimen and target.
+
+    Returns:
+        Columns regimen, arm, scope, class_name, metric, mean, low, high, half_width, n, df,
+        pooled_sd, best (no arm of the regimen has a higher mean), stamps.
+    """
+    results = long_results(facts) if results is None else results
+    confidence = facts.design.confidence
+    stamps = cell_stamps(facts)
+    rows = []
+    for (regimen, scope, class_name), group in _by_target(results):
+        values = {str(arm): part.value.to_numpy() for arm, part in group.groupby("arm")}
+        pooled = pooled_variance(list(values.values()))
+        best = max(float(scores.mean()) for scores in values.values())
+        for arm in facts.design.arm_names:
+            if arm not in values:
+                continue
+            mean, n = float(values[arm].mean()), len(values[arm])
+            found = interval(mean, n, pooled, confidence)
+            rows.append(
+                {
+                    "regimen": regimen,
+                    "arm": arm,
+                    "scope": scope,
+                    "class_name": class_name,
+                    "metric": group.metric.iloc[0],
+                    "mean": mean,
+                    "low": found.low if found else np.nan,
+                    "high": found.high if found else np.nan,
+                    "half_width": found.half_width if found else np.nan,
+                    "n": n,
+                    "df": pooled.df,
+                    "pooled_sd": pooled.deviation,
+                    "best": mean >= best - 1e-12,
+                    "stamps": stamps.get((arm, float(regimen)), ""),
+                }
+            )
+    columns = (
+        "regimen arm scope class_name metric mean low high half_width n df pooled_sd best stamps"
+    )
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def differences_table(
+    facts: Facts, results: pd.DataFrame | None = None, baselines: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the difference of each arm from the baseline, blocked by draw.
+
+    Where there are several draws the seeds of each draw are averaged first, so that the interval
+    holds what differs from draw to draw; with one draw it holds the seeds alone, and says so.
+
+    Args:
+        facts: the study.
+        results: of :func:`long_results`, if at hand.
+        baselines: arms to compare with; by default the study's baseline.
+
+    Returns:
+        Columns regimen, arm, baseline, scope, class_name, metric, difference, low, high,
+        standard_error, df, p_value, draws, n, varies_with.
+    """
+    results = long_results(facts) if results is None else results
+    baselines = (facts.design.baseline,) if baselines is None else baselines
+    rows = []
+    for (regimen, scope, class_name), group in _by_target(results):
+        data = block_means(group.value, list(group.arm), list(group.draw))
+        draws = len(set(data[2]))
+        if draws == 1:
+            data = (group.value.to_numpy(), list(group.arm), list(group.draw))
+        fit = fit_blocks(*data)
+        sizes = group.arm.value_counts()
+        for baseline in baselines:
+            for arm in facts.design.arm_names:
+                found = fit.contrast(arm, baseline, facts.design.confidence)
+                if arm == baseline or found is None:
+                    continue
+                place = {"regimen": regimen, "scope": scope, "class_name": class_name}
+                rows.append(place | {"metric": group.metric.iloc[0]} | _row(found, draws, sizes))
+    columns = (
+        "regimen arm baseline scope class_name metric difference low high standard_error df "
+        "p_value draws n varies_with"
+    )
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def _row(found: Contrast, draws: int, sizes: pd.Series) -> dict[str, object]:
+    return {
+        "arm": found.arm,
+        "baseline": found.baseline,
+        "difference": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "standard_error": found.standard_error,
+        "df": found.df,
+        "p_value": found.p_value,
+        "draws": draws,
+        "n": int(min(sizes[found.arm], sizes[found.baseline])),
+        "varies_with": "draw and seed" if draws > 1 else "seed",
+    }
+
+
+def _by_target(
+    results: pd.DataFrame,
+) -> Iterable[tuple[tuple[float, str, str], pd.DataFrame]]:
+    grouped = results.groupby(["regimen", "scope", "class_name"], sort=False)
+    return [((float(k[0]), str(k[1]), str(k[2])), part) for k, part in grouped]
+
+
+def cell_stamps(facts: Facts) -> dict[tuple[str, float], str]:
+    """Return the stamps of each cell, joined by commas, in ``STAMP_ORDER``."""
+    trials = facts.trials[facts.trials.stage == "replicate"]
+    done = trials[trials.status == "done"]
+    mixed = done[done.code_digest != ""].groupby("regimen").code_digest.nunique() > 1
+    waiting = (~trials.status.isin(TERMINAL)).groupby(trials.regimen).any()
+    found = {}
+    for (arm, regimen), group in trials.groupby(["arm", "regimen"]):
+        stamps = {stamp for text in group.stamps.unique() for stamp in text.split(",") if stamp}
+        if mixed.get(regimen, False):
+            stamps.add(MIXED_CODE)
+        if waiting.get(regimen, False):
+            stamps.add(PROVISIONAL)
+        if not facts.design.groups_known:
+            stamps.add(GROUPS_UNKNOWN)
+        found[str(arm), float(str(regimen))] = ",".join(order_stamps(stamps))
+    return found
+
+
+def study_stamps(facts: Facts) -> list[str]:
+    """Return every stamp that touches the study's tables."""
+    stamps = {stamp for text in cell_stamps(facts).values() for stamp in text.split(",") if stamp}
+    done = facts.trials[(facts.trials.status == "done") & (facts.trials.code_digest != "")]
+    if done.code_digest.nunique() > 1:
+        stamps.add(MIXED_CODE)
+    if not facts.finished:
+        stamps.add(PROVISIONAL)
+    if not facts.design.groups_known:
+        stamps.add(GROUPS_UNKNOWN)
+    return order_stamps(stamps)
+
+
+def order_stamps(stamps: Iterable[str]) -> list[str]:
+    """Return stamps in ``STAMP_ORDER``, unknown ones last."""
+    known = {stamp: place for place, stamp in enumerate(STAMP_ORDER)}
+    return sorted(set(stamps), key=lambda stamp: (known.get(stamp, len(known)), stamp))
+
+
+def failures_table(facts: Facts) -> pd.DataFrame:
+    """Return what became of the trials of each cell and stage.
+
+    Returns:
+        Columns regimen, arm, stage, planned, done, diverged, failed, blocked, waiting,
+        diverged_rate, failed_rate (of those that ended; a blocked trial never started), message
+        (of the first that failed).
+    """
+    trials = facts.trials
+    if trials.empty:
+        return pd.DataFrame()
+    counts = trials.groupby(["regimen", "arm", "stage"]).status.value_counts().unstack(fill_value=0)
+    states = ["done", "diverged", "failed", "blocked", "waiting"]
+    table = counts.reindex(columns=states, fill_value=0).astype(int)
+    table.insert(0, "planned", table.sum(axis=1))
+    ended = (table.done + table.diverged + table.failed).replace(0, np.nan)
+    table["diverged_rate"] = table.diverged / ended
+    table["failed_rate"] = table.failed / ended
+    broken = trials[trials.status.isin(["failed", "diverged"]) & (trials.message != "")]
+    first = broken.groupby(["regimen", "arm", "stage"]).message.first()
+    table["message"] = first.reindex(table.index).fillna("")
+    order = [
+        (regimen, arm, stage)
+        for regimen in facts.design.regimens
+        for arm in facts.design.arm_names
+        for stage in ("grid", "replicate")
+        if (regimen, arm, stage) in table.index
+    ]
+    return table.loc[order].rename_axis(["regimen", "arm", "stage"]).reset_index()
+
+
+def configurations_table(facts: Facts) -> pd.DataFrame:
+    """Return the grid's validation score of each configuration of each cell.
+
+    Returns:
+        Columns regimen, arm, configuration, score (mean over the grid's trials of it), trials,
+        chosen (how many replicates use it), replicate_score (validation score of the fresh
+        replicates of the configuration: lower than ``score`` by the optimism of having chosen).
+    """
+    keys = ["regimen", "arm", "configuration"]
+    done = facts.trials[(facts.trials.status == "done") & facts.trials.validation.notna()]
+    grid = done[done.stage == "grid"].groupby(keys).validation.agg(["mean", "size"])
+    table = grid.rename(columns={"mean": "score", "size": "trials"}).reset_index()
+    fresh = done[done.stage == "replicate"].groupby(keys).validation.mean().rename("fresh")
+    chosen = facts.chosen.groupby(keys).size().rename("chosen")
+    table = table.join(chosen, on=keys).join(fresh, on=keys)
+    table["chosen"] = table.chosen.fillna(0).astype(int)
+    table["replicate_score"] = table.fresh.where(table.chosen > 0)
+    return table.drop(columns="fresh")
+
+
+def synthetic_summary(facts: Facts) -> pd.DataFrame:
+    """Return the allocations averaged over draws, with the range of the realised prevalence.
+
+    Returns:
+        Columns arms, regimen, class_name, chosen, real, intended, added, expected, realised,
+        realised_low, realised_high.
+    """
+    keys = ["arms", "regimen", "class_name"]
+    table = facts.synthetic.groupby(keys, sort=False).agg(
+        chosen=("chosen", "max"),
+        real=("real", "mean"),
+        intended=("intended", "mean"),
+        added=("added", "mean"),
+        expected=("expected", "mean"),
+        realised=("realised", "mean"),
+        realised_low=("realised", "min"),
+        realised_high=("realised", "max"),
+    )
+    return table.reset_index()
+
+
+def curves_table(facts: Facts) -> pd.DataFrame:
+    """Return the loss curves of reported trials with their cell.
+
+    Returns:
+        Columns regimen, arm, replicate, epoch, train_loss (real rows), validation_loss.
+    """
+    keys = reported_trials(facts)[["trial_id", "regimen", "arm", "replicate"]]
+    table = facts.curves.merge(keys, on="trial_id")
+    return table[["regimen", "arm", "replicate", "epoch", "train_loss", "validation_loss"]]

@@ -1,0 +1,245 @@
+"""What the intervals allow one to say, in plain words.
+
+Nothing is claimed that an interval does not carry: an interval that holds zero is called *no clear
+difference*, never *no difference*, and a single replicate gives no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from synthtrial.report.facts import Facts, count_text, listing, regimen_text
+from synthtrial.report.tables import blocks_table, differences_table
+
+HIGHER, LOWER, UNCLEAR, UNTESTED, MISSING = "higher", "lower", "unclear", "untested", "missing"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference in words.
+
+    Attributes:
+        outcome: ``higher``, ``lower``, ``unclear``, ``untested`` (no interval) or ``missing``.
+        difference, low, high: in units of the metric; NaN where unknown.
+        against: the arm compared with.
+    """
+
+    outcome: str
+    difference: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one arm with made images did at one regimen.
+
+    Attributes:
+        arm, regimen: the cell.
+        minority, overall: against the baseline.
+        rival: mean over the minority classes against the best arm that makes no images.
+    """
+
+    arm: str
+    regimen: float
+    minority: Finding
+    overall: Finding
+    rival: Finding
+
+
+def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[Answer]:
+    """Return the answer of each synthetic arm at each regimen, in the study's order."""
+    design = facts.design
+    scope = "minority" if design.minority else "overall"
+    targets = results[results.scope.isin([scope, "overall"])]
+    table = differences_table(facts, targets, design.arm_names)
+    others = [
+        name
+        for name in design.arm_names
+        if name != design.baseline and name not in design.synthetic_arms
+    ]
+    found = []
+    for regimen in design.regimens:
+        here = means[
+            (means.regimen == regimen) & (means.scope == scope) & (means.class_name == "")
+        ].set_index("arm")["mean"]
+        ranked = here.reindex(others).dropna().sort_values(ascending=False, kind="stable")
+        rival = str(ranked.index[0]) if len(ranked) else ""
+        for arm in design.synthetic_arms:
+            found.append(
+                Answer(
+                    arm,
+                    regimen,
+                    _find(table, regimen, arm, design.baseline, scope),
+                    _find(table, regimen, arm, design.baseline, "overall"),
+                    _find(table, regimen, arm, rival, scope),
+                )
+            )
+    return found
+
+
+def _find(table: pd.DataFrame, regimen: float, arm: str, against: str, scope: str) -> Finding:
+    rows = table[
+        (table.regimen == regimen)
+        & (table.arm == arm)
+        & (table.baseline == against)
+        & (table.scope == scope)
+    ]
+    if rows.empty:
+        return Finding(MISSING, against=against)
+    row = rows.iloc[0]
+    low, high = float(row.low), float(row.high)
+    if math.isnan(low):
+        outcome = UNTESTED
+    elif low > 0:
+        outcome = HIGHER
+    elif high < 0:
+        outcome = LOWER
+    else:
+        outcome = UNCLEAR
+    return Finding(outcome, float(row.difference), low, high, against)
+
+
+def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
+    """Return the report's first words: one short sentence each, the most important first."""
+    design = facts.design
+    if not design.synthetic_arms:
+        return ["No arm of this study adds synthetic images; the arms are compared below."]
+    if all(answer.minority.outcome == MISSING for answer in found):
+        blocks = blocks_table(facts)
+        return [
+            "Nothing can be said yet.",
+            f"{blocks.complete.sum()} of {len(blocks)} blocks (one replicate of every arm at one "
+            "regimen) are complete.",
+        ]
+    sentences = []
+    for arm in design.synthetic_arms:
+        mine = [answer for answer in found if answer.arm == arm]
+        sentences += _sentences(facts, arm, mine)
+    return sentences
+
+
+def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
+    design = facts.design
+    what = target_text(facts)
+    subject = "the synthetic images" if len(design.synthetic_arms) == 1 else f"the images of {arm}"
+    minority = {answer.regimen: answer.minority for answer in found}
+    higher, lower = _where(minority, HIGHER), _where(minority, LOWER)
+    unclear, untested = _where(minority, UNCLEAR), _where(minority, UNTESTED)
+    missing = _where(minority, MISSING)
+    words = []
+    if higher and not lower:
+        everywhere = len(higher) == len(found)
+        start = "Yes, they helped" if len(design.synthetic_arms) == 1 else f"Yes, {arm} helped"
+        words.append(
+            f"{start} at {'every regimen' if everywhere else listing(higher)}: "
+            f"{what} was higher than with {design.baseline}."
+        )
+    elif lower and not higher:
+        words.append(f"No: {subject} made {what} worse than {design.baseline} at {listing(lower)}.")
+    elif higher and lower:
+        words.append(
+            f"It depends: {subject} raised {what} at {listing(higher)} and lowered it at "
+            f"{listing(lower)}."
+        )
+    elif unclear:
+        words.append(
+            f"No clear effect: the intervals of {subject} hold zero at every regimen tested."
+        )
+    if unclear and (higher or lower):
+        words.append(f"At {listing(unclear)} there is no clear difference.")
+    if untested:
+        words.append(
+            f"At {listing(untested)} the spread is unknown (one replicate), so no verdict."
+        )
+    if missing:
+        words.append(f"At {listing(missing)} no complete block is there to judge by.")
+    rival = _rival_sentence(arm if len(design.synthetic_arms) > 1 else "they", found)
+    return words + ([rival] if rival else [])
+
+
+def _rival_sentence(subject: str, found: Sequence[Answer]) -> str:
+    tested = [a for a in found if a.rival.outcome in (HIGHER, LOWER, UNCLEAR)]
+    if not tested:
+        return ""
+    parts = []
+    for outcome, verb in ((HIGHER, "beat"), (LOWER, "fell behind"), (UNCLEAR, "")):
+        mine = [answer for answer in tested if answer.rival.outcome == outcome]
+        if not mine:
+            continue
+        if outcome == UNCLEAR:
+            places = listing([regimen_text(answer.regimen) for answer in mine])
+            parts.append(f"could not be told from it at {places}")
+        else:
+            pairs = [f"{a.rival.against} at {regimen_text(a.regimen)}" for a in mine]
+            parts.append(f"clearly {verb} {listing(pairs)}")
+    return f"Against the best arm that makes no images, {subject} {listing(parts)}."
+
+
+def _where(findings: dict[float, Finding], outcome: str) -> list[str]:
+    return [regimen_text(r) for r, finding in findings.items() if finding.outcome == outcome]
+
+
+def target_text(facts: Facts) -> str:
+    """Name what is judged: the mean over the minority classes, or the overall metric."""
+    design = facts.design
+    if not design.minority:
+        return readable(design.overall_metric)
+    classes = listing(list(design.minority))
+    return f"{readable(design.class_metric)} on {'class ' if len(design.minority) == 1 else ''}{classes}"
+
+
+def readable(metric: str) -> str:
+    """Name a metric for people."""
+    return {"auc": "AUC"}.get(metric, metric.replace("_", " "))
+
+
+def study_paragraph(facts: Facts) -> str:
+    """Tell in one paragraph what was done, from images to test."""
+    design = facts.design
+    channels, height, width = design.image_shape
+    colour = "colour" if channels == 3 else "grey"
+    total = facts.counts[(facts.counts.class_name == "") & (facts.counts.draw == 0)].images.sum()
+    images = f"{total:,} {colour} images" if total else f"{colour} images"
+    parts = [
+        f"{design.name} asks whether made images help a classifier of {design.dataset} "
+        f"({images} of {height}×{width} pixels, {len(design.classes)} classes"
+        f"{', several at once' if design.multi_label else ''})."
+    ]
+    if design.reduced and design.removed_fraction:
+        parts.append(
+            f"{100 * design.removed_fraction:g} % of the training images of "
+            f"{listing(list(design.reduced))} were taken away; the test set keeps all of its own."
+        )
+    arms = listing([f"{arm.name} ({arm.text})" for arm in design.arms])
+    parts.append(
+        f"{count_text(len(design.arms), 'arm')} deal with the imbalance: {arms}. Each is trained on "
+        f"{listing([regimen_text(r) for r in design.regimens])} of the training set."
+    )
+    if design.generator:
+        seen = {
+            "subset": "fitted on the same subset that its classifier sees, and on nothing else",
+            "train": "fitted on the whole training set",
+            "original": "fitted on the training set before images were taken away",
+        }.get(design.fit_on, design.fit_on)
+        parts.append(f"The images come from {design.generator}, {seen}; {design.balance}.")
+    axes = listing([f"{len(v)} × {k.replace('_', ' ')}" for k, v in design.grid.items()])
+    grid = f"a grid of {design.configurations} configurations ({axes})" if axes else "one setting"
+    parts.append(f"In each cell (arm × regimen) {grid} is run for up to {design.epochs} epochs.")
+    parts.append(
+        {
+            "grid_once": f"The best by validation {readable(design.selector)} is trained afresh",
+            "full_grid": "Every configuration is run in every replicate; the best by mean validation "
+            f"{readable(design.selector)} is reported",
+            "retune": "Within every replicate the best by validation "
+            f"{readable(design.selector)} is reported",
+        }[design.protocol]
+        + f" in {count_text(design.replicates, 'replicate')} on {count_text(design.draws, 'draw')} "
+        "and only then judged on the test set, which is the same for all and holds real images only."
+    )
+    return " ".join(parts)

@@ -1,0 +1,328 @@
+"""What the template shows, worked out: tables as rows of ready texts.
+
+The template only lays these out, so that what a reader sees can be tested without parsing a page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from synthtrial.report.facts import Design, Facts, Picture, regimen_text
+from synthtrial.report.style import VARIABLES
+from synthtrial.report.verdict import HIGHER, LOWER, UNCLEAR, UNTESTED, Answer, Finding, readable
+
+WORDS = {HIGHER: "higher", LOWER: "lower", UNCLEAR: "no clear difference", UNTESTED: "untested"}
+SYMBOLS = {HIGHER: "▲", LOWER: "▼", UNCLEAR: "≈", UNTESTED: "?"}
+STAMP_TEXTS = {
+    "LEAKY": "the generator, a filter or pretrained weights saw test or validation groups, or "
+    "nobody knows: the numbers are no evidence",
+    "PRIVILEGED": "the generator saw images that its classifier was denied",
+    "GROUPS UNKNOWN": "the dataset does not say which images belong together (such as one writer "
+    "or patient), so training and test may share groups",
+    "PROVISIONAL": "trials are still to come; only complete blocks are counted",
+    "MIXED CODE": "trials were made by different versions of the code",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A column of the results: its key in the tables and its heading."""
+
+    scope: str
+    class_name: str
+    title: str
+    subtitle: str
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One entry of a table of results.
+
+    Attributes:
+        value, interval: ready texts.
+        mark: ``best``, ``higher``, ``lower``, ``unclear`` or ``untested``.
+        symbol: the mark for those who do not see colours.
+        n, df: replicates and degrees of freedom.
+    """
+
+    value: str
+    interval: str
+    mark: str
+    symbol: str
+    n: int
+    df: int
+
+
+@dataclass(frozen=True)
+class RowView:
+    """One arm at one regimen; ``cells`` align with the targets, None where nothing is known."""
+
+    arm: str
+    colour: str
+    cells: tuple[CellView | None, ...]
+    n: str
+    df: str
+    stamps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """The rows of one regimen."""
+
+    regimen: str
+    images: str
+    rows: tuple[RowView, ...]
+
+
+@dataclass(frozen=True)
+class ForestView:
+    """An interval as positions in percent of a common axis."""
+
+    word: str
+    outcome: str
+    symbol: str
+    text: str
+    low: float
+    high: float
+    point: float
+    zero: float
+    against: str
+
+
+@dataclass(frozen=True)
+class AnswerView:
+    """One line of the answer."""
+
+    regimen: str
+    arm: str
+    colour: str
+    findings: tuple[ForestView | None, ...]
+
+
+@dataclass(frozen=True)
+class StripView:
+    """Images side by side, as data URIs."""
+
+    label: str
+    role: str
+    tiles: tuple[str, ...]
+    pixelated: bool
+
+
+def targets(design: Design) -> list[Target]:
+    """Return the columns of the results: minority classes, their mean, and overall."""
+    found = [Target("class", name, name, readable(design.class_metric)) for name in design.minority]
+    if len(design.minority) > 1:
+        found.append(Target("minority", "", "minority mean", readable(design.class_metric)))
+    found.append(Target("overall", "", "all classes", readable(design.overall_metric)))
+    return found
+
+
+def colour_of(colour: str) -> str:
+    """Return the page's variable for a colour of the figures."""
+    return f"var({VARIABLES[colour]})"
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """Write a score with three decimals and a true minus sign."""
+    if math.isnan(value):
+        return "–"
+    value = 0.0 if round(value, 3) == 0 else value
+    return f"{value:+.3f}".replace("-", "−") if signed else f"{value:.3f}".replace("-", "−")
+
+
+def results_view(
+    facts: Facts, table: pd.DataFrame, colours: Mapping[str, str], *, differences: bool = False
+) -> list[GroupView]:
+    """Lay out :func:`tables.results_table` or :func:`tables.differences_table` for people."""
+    columns = targets(facts.design)
+    keyed = {
+        (float(row["regimen"]), row["arm"], row["scope"], row["class_name"]): row
+        for row in table.to_dict("records")
+    }
+    groups = []
+    for regimen in facts.design.regimens:
+        rows = []
+        for arm in facts.design.arm_names:
+            found = [keyed.get((regimen, arm, t.scope, t.class_name)) for t in columns]
+            present = [row for row in found if row is not None]
+            if not present:
+                continue
+            make = _difference_cell if differences else _mean_cell
+            cells = tuple(None if row is None else make(row) for row in found)
+            stamps = tuple(s for s in str(present[-1].get("stamps", "")).split(",") if s)
+            rows.append(
+                RowView(
+                    arm,
+                    colour_of(colours[arm]),
+                    cells,
+                    _common([cell.n for cell in cells if cell]),
+                    _common([cell.df for cell in cells if cell]),
+                    stamps,
+                )
+            )
+        images = facts.regimen_images.get(regimen)
+        text = f"{images:,} images" if images is not None and regimen <= 1 else ""
+        groups.append(GroupView(regimen_text(regimen), text, tuple(rows)))
+    return groups
+
+
+def _mean_cell(row: Mapping[str, object]) -> CellView:
+    low, high, n, df = _floats(row, "low", "high", "n", "df")
+    best = bool(row["best"])
+    return CellView(
+        number(_floats(row, "mean")[0]),
+        f"{number(low)} to {number(high)}" if not math.isnan(low) else "no interval",
+        "best" if best else "",
+        "★" if best else "",
+        int(n),
+        int(df),
+    )
+
+
+def _difference_cell(row: Mapping[str, object]) -> CellView:
+    difference, low, high, n, df = _floats(row, "difference", "low", "high", "n", "df")
+    outcome = outcome_of(low, high)
+    return CellView(
+        number(difference, signed=True),
+        f"{number(low, signed=True)} to {number(high, signed=True)}"
+        if not math.isnan(low)
+        else "no interval",
+        outcome,
+        SYMBOLS[outcome],
+        int(n),
+        int(df),
+    )
+
+
+def _floats(row: Mapping[str, object], *names: str) -> list[float]:
+    return [float(str(row[name])) for name in names]
+
+
+def outcome_of(low: float, high: float) -> str:
+    """Say what an interval of a difference shows."""
+    if math.isnan(low):
+        return UNTESTED
+    return HIGHER if low > 0 else LOWER if high < 0 else UNCLEAR
+
+
+def _common(numbers: Sequence[int]) -> str:
+    distinct = sorted(set(numbers))
+    return "–".join(
+        str(value) for value in (distinct if len(distinct) < 2 else distinct[:: len(distinct) - 1])
+    )
+
+
+def answer_view(
+    facts: Facts, found: Sequence[Answer], colours: Mapping[str, str]
+) -> tuple[list[AnswerView], str]:
+    """Place the answers' intervals on one axis for all of them.
+
+    Returns:
+        One line an answer, and a text that says how far the axis reaches.
+    """
+    everything = [f for answer in found for f in (answer.minority, answer.overall, answer.rival)]
+    ends = [abs(x) for f in everything for x in (f.low, f.high, f.difference) if not math.isnan(x)]
+    reach = max(ends, default=0.1) or 0.1
+    lines = []
+    for answer in found:
+        shown = [answer.minority] if facts.design.minority else []
+        shown += [answer.overall]
+        shown += [answer.rival] if answer.rival.against else []
+        lines.append(
+            AnswerView(
+                regimen_text(answer.regimen),
+                answer.arm,
+                colour_of(colours[answer.arm]),
+                tuple(_forest(finding, reach) for finding in shown),
+            )
+        )
+    return lines, f"±{reach:.2f}"
+
+
+def _forest(finding: Finding, reach: float) -> ForestView | None:
+    if finding.outcome not in WORDS:
+        return None
+
+    def place(value: float) -> float:
+        return 50.0 + 48.0 * value / reach
+
+    known = not math.isnan(finding.low)
+    interval = f" ({number(finding.low, signed=True)} to {number(finding.high, signed=True)})"
+    return ForestView(
+        WORDS[finding.outcome],
+        finding.outcome,
+        SYMBOLS[finding.outcome],
+        number(finding.difference, signed=True) + (interval if known else ""),
+        place(finding.low if known else finding.difference),
+        place(finding.high if known else finding.difference),
+        place(finding.difference),
+        50.0,
+        finding.against,
+    )
+
+
+def failure_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Return for each arm what went wrong at each regimen, as rates of the trials that ended."""
+    lines = []
+    for arm in facts.design.arm_names:
+        texts = []
+        for regimen in facts.design.regimens:
+            mine = table[(table.arm == arm) & (table.regimen == regimen)]
+            sums = mine[["done", "diverged", "failed", "blocked"]].sum()
+            ended = int(sums.done + sums.diverged + sums.failed)
+            bad = [
+                f"{int(sums[state])} {state} ({100 * sums[state] / ended:.1f} %)"
+                for state in ("diverged", "failed")
+                if sums[state]
+            ]
+            bad += [f"{int(sums.blocked)} never started"] if sums.blocked else []
+            texts.append(", ".join(bad) + f" of {ended}" if bad else f"0 of {ended}")
+        lines.append((arm, texts))
+    return lines
+
+
+def strips(design: Design, pictures: Sequence[Picture]) -> list[tuple[str, list[StripView]]]:
+    """Group strips of images by class: the real ones, then the made ones by regimen."""
+    found = []
+    several = len({picture.arms for picture in pictures if picture.role == "synthetic"}) > 1
+    for name in design.classes:
+        mine = [picture for picture in pictures if picture.class_name == name]
+        mine.sort(key=lambda p: (p.role != "real", p.arms, p.regimen or 0.0))
+        views = []
+        for picture in mine:
+            label = "real" if picture.role == "real" else "synthetic"
+            if picture.regimen is not None:
+                label += f", {regimen_text(picture.regimen)}"
+            if several and picture.arms:
+                label += f" · {picture.arms}"
+            tiles, pixelated = cut(picture)
+            views.append(StripView(label, picture.role, tuple(tiles), pixelated))
+        if views:
+            found.append((name, views))
+    return found
+
+
+def cut(picture: Picture) -> tuple[list[str], bool]:
+    """Cut a strip into its images.
+
+    Returns:
+        PNG data URIs, and whether the images are so small that pixels should stay sharp.
+    """
+    from PIL import Image
+
+    found = []
+    with Image.open(picture.path) as strip:
+        width = strip.width // picture.tiles
+        for place in range(picture.tiles):
+            buffer = io.BytesIO()
+            tile = strip.crop((place * width, 0, (place + 1) * width, strip.height))
+            tile.save(buffer, "PNG", optimize=True)
+            found.append("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return found, width < 64

@@ -1,0 +1,1 @@
+"""Immutable artifacts, image shards and trial records on disk."""

@@ -1,0 +1,376 @@
+"""Read a study: YAML plus overrides in, a checked and frozen :class:`Study` out.
+
+    study = load("digits", ["protocol.replicates=20"])
+
+A study is named by a file's path or by the name of a shipped one. Every mistake ends in one
+:class:`~synthtrial.errors.ConfigError` that says where, what was got and what is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
+
+from synthtrial import registry
+from synthtrial.config import ArmConfig, BalanceConfig, StudySettings, TrainingConfig
+from synthtrial.errors import ConfigError, suggest
+from synthtrial.identity import digest, non_default
+from synthtrial.registry import Component, Kind
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A plug-in with the options that the study gives it."""
+
+    component: Component
+    options: Any
+
+    @property
+    def name(self) -> str:
+        """The plug-in's name."""
+        return self.component.name
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What an id keeps of it: name, algorithm version, and options off their defaults."""
+        return {
+            "name": self.component.name,
+            "version": self.component.version,
+            **non_default(self.options),
+        }
+
+    def load(self) -> Any:
+        """Import the implementation and call it with the options, as dataset plug-ins are used."""
+        return self.component.load()(self.options)
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A checked arm: its settings, its transforms and, where images are added, how many."""
+
+    name: str
+    settings: ArmConfig
+    augment: tuple[Chosen, ...]
+    balance: BalanceConfig | None
+
+    @property
+    def adds_images(self) -> bool:
+        """Whether rows are added to the regimen's own."""
+        return self.settings.synthetic or self.settings.repeat is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One study, checked. Build it with :func:`load`."""
+
+    settings: StudySettings
+    dataset: Chosen
+    classifier: Chosen
+    generator: Chosen | None
+    arms: Mapping[str, Arm]
+    configurations: tuple[Mapping[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.settings.name
+
+    @property
+    def draws(self) -> int:
+        """Number of draws: by default one for each replicate."""
+        protocol = self.settings.protocol
+        return protocol.draws or protocol.replicates
+
+    @property
+    def minority(self) -> list[str]:
+        """Names of the classes of interest."""
+        settings = self.settings
+        return (
+            settings.statistics.minority or settings.balance.classes or settings.imbalance.classes
+        )
+
+    def snapshot(self) -> str:
+        """Return the whole study as YAML that :func:`load` reads back to an equal one."""
+        return OmegaConf.to_yaml(OmegaConf.structured(self.settings))
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of every setting, those that enter no id included; names the snapshot."""
+        return digest(dataclasses.asdict(self.settings))
+
+    def training(self, configuration: Mapping[str, Any]) -> TrainingConfig:
+        """Return the training settings at one point of the grid."""
+        return dataclasses.replace(self.settings.training, **configuration)
+
+    def replace(self, overrides: Sequence[str]) -> Study:
+        """Return this study with further ``key=value`` overrides."""
+        raw = OmegaConf.merge(OmegaConf.create(self.snapshot()), _dotlist(overrides))
+        return _check(raw, self.name)
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the shipped configs: inside a wheel, or the repository's own."""
+    inside = Path(__file__).parent / "_shipped" / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Return the shipped studies by name."""
+    return {path.stem: path for path in sorted((shipped_folder() / "study").glob("*.yaml"))}
+
+
+def load(study: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study by path or shipped name and apply ``key=value`` overrides.
+
+    Raises:
+        ConfigError: no such study, bad YAML, an unknown key, a wrong type, an unknown plug-in, or
+            settings that contradict each other.
+    """
+    path = _find(study)
+    try:
+        raw = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the study {path}: {error.strerror}") from None
+    if not isinstance(raw, DictConfig):
+        raise ConfigError(f"{path} must hold settings as 'key: value', got a {type(raw).__name__}")
+    return _check(OmegaConf.merge(raw, _dotlist(overrides)), str(study))
+
+
+def _find(study: str | Path) -> Path:
+    path = Path(study)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if path.is_file():
+            return path
+        raise ConfigError(f"there is no study file {path}; shipped: {', '.join(shipped_studies())}")
+    shipped = shipped_studies()
+    if str(study) in shipped:
+        return shipped[str(study)]
+    raise ConfigError(
+        f"unknown study '{study}': {suggest(str(study), shipped)} "
+        "Give one of these names or the path of a YAML file."
+    )
+
+
+def _dotlist(overrides: Sequence[str]) -> DictConfig:
+    for override in overrides:
+        key, separator, _ = override.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"the override '{override}' is not of the form key=value")
+    try:
+        return OmegaConf.from_dotlist(list(overrides))
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"cannot read the overrides {list(overrides)}: {error}") from None
+
+
+def _check(raw: Any, where: str) -> Study:
+    try:
+        settings = _settings(raw)
+        arms = {name: _arm(name, config, settings) for name, config in settings.arms.items()}
+        study = Study(
+            settings=settings,
+            dataset=_choose("dataset", settings.dataset),
+            classifier=_choose("classifier", settings.classifier),
+            generator=_choose("generator", settings.generator) if settings.generator else None,
+            arms=arms,
+            configurations=_configurations(settings),
+        )
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"study '{where}': {_explain(error)}") from None
+    except TypeError as error:  # OmegaConf's word for a mapping where a value belongs
+        raise ConfigError(f"study '{where}': a section has the wrong form: {error}") from None
+    problems = list(_problems(study))
+    if problems:
+        raise ConfigError(f"study '{where}': " + "\n  ".join(problems))
+    return study
+
+
+def _settings(raw: Any) -> StudySettings:
+    raw = OmegaConf.create(OmegaConf.to_container(raw, resolve=True))
+    arms = raw.pop("arms", None) or {}
+    if not isinstance(arms, DictConfig | dict):
+        raise ConfigError("arms must map each arm's name to its settings, such as 'none: {}'")
+    schema = OmegaConf.structured(StudySettings)
+    if not raw.get("name"):
+        raise ConfigError("the setting 'name' is missing; name the study in one word")
+    checked = OmegaConf.merge(schema, raw, {"arms": dict(arms)})
+    # Checked as they stand; now with what the presets say where the study is silent.
+    presets = {
+        name: OmegaConf.merge(OmegaConf.structured(_preset(str(name), given)), given or {})
+        for name, given in arms.items()
+    }
+    plain = {name: OmegaConf.to_container(arm) for name, arm in presets.items()}
+    merged = OmegaConf.merge(checked, {"arms": plain})
+    settings = OmegaConf.to_object(merged)
+    assert isinstance(settings, StudySettings)
+    return settings
+
+
+def _preset(name: str, override: Any) -> ArmConfig:
+    asked = override.get("preset") if override else None
+    known = registry.names("arm")
+    if asked is None and name not in known:
+        if not override:
+            raise ConfigError(
+                f"the arm '{name}' is empty and no installed arm has that name: "
+                f"{suggest(name, known)} Give it settings, or 'preset: NAME'."
+            )
+        return ArmConfig()
+    preset = registry.find("arm", asked or name).load()
+    assert isinstance(preset, ArmConfig)
+    return preset
+
+
+def _arm(name: str, config: ArmConfig, settings: StudySettings) -> Arm:
+    balance = None
+    if config.synthetic or config.repeat is not None:
+        source = config.balance
+        if config.repeat is not None and config.repeat in settings.arms:
+            source = settings.arms[config.repeat].balance
+        balance = source or settings.balance
+        if not balance.classes:
+            classes = settings.balance.classes or settings.imbalance.classes
+            balance = dataclasses.replace(balance, classes=list(classes))
+    augment = tuple(_choose("augmentation", item) for item in config.augment)
+    return Arm(name=name, settings=config, augment=augment, balance=balance)
+
+
+def _choose(kind: Kind, section: Mapping[str, Any]) -> Chosen:
+    options = dict(section)
+    name = options.pop("name", None)
+    if name is None:
+        raise ConfigError(
+            f"the section '{kind}' must name one: add 'name: ...'. "
+            f"Installed: {', '.join(registry.names(kind))}."
+        )
+    component = registry.find(kind, str(name))
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(component.config), options)
+        return Chosen(component, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the {kind} '{name}': {_explain(error)}") from None
+
+
+def _configurations(settings: StudySettings) -> tuple[Mapping[str, Any], ...]:
+    allowed = {field.name for field in dataclasses.fields(TrainingConfig)}
+    for axis, values in settings.grid.items():
+        if axis not in allowed:
+            raise ConfigError(f"grid: unknown axis '{axis}': {suggest(axis, allowed)}")
+        if not values:
+            raise ConfigError(f"grid: the axis '{axis}' has no values; give at least one")
+    axes = [
+        [_axis_value(axis, value) for value in values] for axis, values in settings.grid.items()
+    ]
+    return tuple(
+        dict(zip(settings.grid, combination, strict=True))
+        for combination in itertools.product(*axes)
+    )
+
+
+def _axis_value(axis: str, value: Any) -> Any:
+    merged = OmegaConf.merge(OmegaConf.structured(TrainingConfig), {axis: value})
+    return getattr(OmegaConf.to_object(merged), axis)
+
+
+def _explain(error: OmegaConfBaseException) -> str:
+    text = str(error).splitlines()[0]
+    key = getattr(error, "full_key", None)
+    if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
+        allowed = [field.name for field in dataclasses.fields(error.object_type)]
+        return f"unknown setting '{key}': {suggest(str(error.key), allowed)}"
+    if "not a subclass of" in text:
+        text += "; a section takes settings as 'key: value'"
+    return f"setting '{key}': {text}" if key else text
+
+
+def _problems(study: Study) -> list[str]:
+    """Say what contradicts itself, all of it at once."""
+    settings, arms = study.settings, study.arms
+    problems = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", settings.name):
+        problems.append(f"name '{settings.name}': use letters, digits, '-' and '_' only")
+    if not arms:
+        problems.append("arms: there are none; give at least the baseline, such as 'none: {}'")
+    for label, value in (
+        ("split.test", settings.split.test),
+        ("split.validation", settings.split.validation),
+        ("statistics.confidence", settings.statistics.confidence),
+    ):
+        if not 0 < value < 1:
+            problems.append(f"{label} is {value}; it must lie between 0 and 1")
+    if settings.split.test + settings.split.validation >= 1:
+        problems.append("split.test and split.validation leave nothing to train on")
+    if not 0 <= settings.imbalance.remove < 1:
+        problems.append(f"imbalance.remove is {settings.imbalance.remove}; allowed: 0 to below 1")
+    if not settings.regimens:
+        problems.append("regimens: there are none; [1.0] is the whole training set")
+    problems.extend(
+        f"regimen {regimen}: give a fraction up to 1 or a whole number"
+        for regimen in settings.regimens
+        if regimen <= 0 or (regimen > 1 and regimen != int(regimen))
+    )
+    if len(set(settings.regimens)) != len(settings.regimens):
+        problems.append(f"regimens {settings.regimens}: one is given twice")
+    protocol = settings.protocol
+    if protocol.replicates < 1 or not 1 <= study.draws <= protocol.replicates:
+        problems.append(
+            f"protocol: {study.draws} draws and {protocol.replicates} replicates; "
+            "allowed: at least 1 replicate and no more draws than replicates"
+        )
+    known = settings.metrics
+    for metric in known:
+        registry.find("metric", metric)
+    for label, metric in (
+        ("protocol.select_by", protocol.select_by),
+        ("statistics.overall", settings.statistics.overall),
+        ("statistics.per_class", settings.statistics.per_class),
+    ):
+        if metric not in known:
+            problems.append(f"{label} is '{metric}', which metrics does not list: {known}")
+    if arms and settings.statistics.baseline not in arms:
+        problems.append(
+            f"statistics.baseline: unknown arm '{settings.statistics.baseline}': "
+            + suggest(settings.statistics.baseline, arms)
+        )
+    for arm in arms.values():
+        problems.extend(f"arm '{arm.name}': {text}" for text in _arm_problems(study, arm))
+    return problems
+
+
+def _arm_problems(study: Study, arm: Arm) -> list[str]:
+    problems = []
+    for label, other in (("repeat", arm.settings.repeat), ("steps_of", arm.settings.steps_of)):
+        if other is None:
+            continue
+        adding = [name for name, item in study.arms.items() if item.settings.synthetic]
+        if other not in adding:
+            problems.append(
+                f"{label}: '{other}' is not an arm that adds synthetic images: "
+                f"{suggest(other, adding)}"
+            )
+    if arm.settings.synthetic and arm.settings.repeat is not None:
+        problems.append("synthetic and repeat exclude each other")
+    if arm.settings.synthetic and study.generator is None:
+        problems.append("it adds synthetic images; name a generator in the section 'generator'")
+    if arm.balance is not None:
+        balance = arm.balance
+        if (balance.target is None) == (balance.count is None):
+            problems.append("balance: give either target or count")
+        if balance.target is not None and not 0 < balance.target < 1:
+            problems.append(f"balance.target is {balance.target}; allowed: between 0 and 1")
+        if balance.count is not None and balance.count < 1:
+            problems.append(f"balance.count is {balance.count}; allowed: 1 or more")
+        if not balance.classes:
+            problems.append("balance.classes: name the classes to raise")
+    return problems

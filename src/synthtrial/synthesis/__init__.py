@@ -1,0 +1,1 @@
+"""Synthetic images: how many, of what, by which generator."""

@@ -1,0 +1,194 @@
+"""The projection GAN: a residual conditional GAN for images from 8 to 256 pixels.
+
+After Miyato & Koyama, "cGANs with Projection Discriminator" (ICLR 2018), with two departures. The
+generator is normalised by *group* norm whose scale and shift depend on the label vector: batch norm
+would tie an image to its batch, and results to the number of processes. And every residual block
+changes its resolution between its two convolutions, not before or after both, which halves its cost.
+
+Labels enter as 0/1 vectors, never as indices: the embedding of a label vector is the sum of its
+classes' embeddings, so single-label and multi-label data need no separate code.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synthtrial.errors import ConfigError
+from synthtrial.synthesis.generators import Networks, ProjectionConfig
+from synthtrial.synthesis.generators.spectral import SpectralConv2d, SpectralLinear
+
+_GROUP_CHANNELS = 8  # channels normalised together
+_SIZES = "8..256 pixels, 4 to 7 times a power of two (8, 28, 32, 64, 96, 224, 256, ...)"
+
+
+def build(
+    config: ProjectionConfig, *, channels: int, size: int, classes: int, multi_label: bool
+) -> Networks:
+    """Build a freshly initialised projection GAN from torch's global random state.
+
+    Args:
+        config: widths and loss.
+        channels: image channels, 1 or 3.
+        size: height and width in pixels.
+        classes: length K of a label vector.
+        multi_label: not needed: label vectors are summed embeddings either way.
+
+    Raises:
+        ConfigError: the size, a width or the number of channels is not possible.
+    """
+    del multi_label
+    bottom, levels = _pyramid(size)
+    if channels not in (1, 3):
+        raise ConfigError(f"the projection GAN makes images of 1 or 3 channels, not {channels}")
+    if config.width < _GROUP_CHANNELS or config.width % _GROUP_CHANNELS:
+        raise ConfigError(
+            f"generator.width is {config.width}; the projection GAN needs a multiple of "
+            f"{_GROUP_CHANNELS}, such as 16, 32 or 64"
+        )
+    if config.max_width < config.width or config.max_width % _GROUP_CHANNELS:
+        raise ConfigError(
+            f"generator.max_width is {config.max_width}; it must be a multiple of "
+            f"{_GROUP_CHANNELS} and at least generator.width ({config.width})"
+        )
+    if config.latent < 1:
+        raise ConfigError(f"generator.latent is {config.latent}; it must be at least 1")
+    doublings = (config.max_width // config.width).bit_length() - 1
+    widths = [config.width * 2 ** min(level, doublings) for level in range(levels + 1)]
+    return Networks(
+        generator=Generator(config.latent, classes, channels, bottom, widths),
+        discriminator=Discriminator(classes, channels, widths),
+        latent=config.latent,
+        loss=config.loss,
+    )
+
+
+def _pyramid(size: int) -> tuple[int, int]:
+    """Return the lowest resolution (4 to 7) and how often it is doubled to reach ``size``."""
+    bottom, levels = size, 0
+    while bottom % 2 == 0 and bottom >= 8:
+        bottom, levels = bottom // 2, levels + 1
+    if not 8 <= size <= 256 or not 4 <= bottom <= 7:
+        raise ConfigError(
+            f"the projection GAN cannot make images of {size} pixels; it can: {_SIZES}"
+        )
+    return bottom, levels
+
+
+class ConditionalGroupNorm(nn.Module):
+    """Group norm whose scale and shift are affine functions of the label vector."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.groups = channels // _GROUP_CHANNELS
+        self.affine = nn.Linear(classes, 2 * channels)
+        nn.init.normal_(self.affine.weight, std=0.1)
+        nn.init.zeros_(self.affine.bias)
+
+    def forward(self, x_BCHW: Tensor, y_BK: Tensor) -> Tensor:
+        """Normalise ``x`` and modulate it by ``y``."""
+        batch, channels, height, width = x_BCHW.shape
+        scale_BC, shift_BC = self.affine(y_BK).chunk(2, dim=1)
+        # One image of B x C channels: the library's fused affine then has a scale for each image.
+        one_1NHW = x_BCHW.reshape(1, batch * channels, height, width)
+        scale_N, shift_N = 1 + scale_BC.reshape(-1), shift_BC.reshape(-1)
+        return F.group_norm(one_1NHW, batch * self.groups, scale_N, shift_N).view_as(x_BCHW)
+
+
+class GeneratorBlock(nn.Module):
+    """Pre-activation residual block that doubles the resolution."""
+
+    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
+        super().__init__()
+        self.norm1 = ConditionalGroupNorm(inputs, classes)
+        self.conv1 = _conv(inputs, outputs, gain=2**0.5)
+        self.norm2 = ConditionalGroupNorm(outputs, classes)
+        self.conv2 = _conv(outputs, outputs, gain=2**0.5)
+        self.copies = 4 * outputs // inputs
+
+    def forward(self, x_BCHW: Tensor, y_BK: Tensor) -> Tensor:
+        """Return maps of twice the height and width."""
+        h = self.conv1(F.relu(self.norm1(x_BCHW, y_BK)))
+        h = F.interpolate(h, scale_factor=2.0, mode="nearest")
+        h = self.conv2(F.relu(self.norm2(h, y_BK)))
+        # Channels become pixels: a way past the block without weights (Chen et al. 2024, DC-AE).
+        skip: Tensor = F.pixel_shuffle(x_BCHW, 2).repeat(1, self.copies, 1, 1)
+        return skip + h
+
+
+class Generator(nn.Module):
+    """``(z_BZ, y_BK) -> x_BCHW`` in [-1, 1]."""
+
+    def __init__(
+        self, latent: int, classes: int, channels: int, bottom: int, widths: list[int]
+    ) -> None:
+        super().__init__()
+        self.bottom = bottom
+        self.foot = nn.Linear(latent + classes, widths[-1] * bottom * bottom)
+        nn.init.xavier_uniform_(self.foot.weight)
+        nn.init.zeros_(self.foot.bias)
+        self.blocks = nn.ModuleList(
+            GeneratorBlock(inputs, outputs, classes)
+            for inputs, outputs in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.norm = ConditionalGroupNorm(widths[0], classes)
+        self.head = _conv(widths[0], channels, gain=1.0)
+
+    def forward(self, z_BZ: Tensor, y_BK: Tensor) -> Tensor:
+        """Make one image for each latent vector and label vector."""
+        h: Tensor = self.foot(torch.cat([z_BZ, y_BK], dim=1))
+        h = h.view(len(h), -1, self.bottom, self.bottom)
+        for block in self.blocks:
+            h = block(h, y_BK)
+        return torch.tanh(self.head(F.relu(self.norm(h, y_BK))))
+
+
+class DiscriminatorBlock(nn.Module):
+    """Pre-activation residual block that may halve the resolution."""
+
+    def __init__(self, inputs: int, outputs: int, *, halve: bool) -> None:
+        super().__init__()
+        self.halve = halve
+        self.conv1 = SpectralConv2d(inputs, inputs, 3)
+        self.conv2 = SpectralConv2d(inputs, outputs, 4 if halve else 3, stride=2 if halve else 1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return maps of half, or of the same, height and width."""
+        h: Tensor = self.conv2(F.relu(self.conv1(F.relu(x_BCHW))))
+        skip = x_BCHW
+        if self.halve:  # pixels become channels, and neighbouring channels their mean
+            skip = F.pixel_unshuffle(x_BCHW, 2).unflatten(1, (h.shape[1], -1)).mean(dim=2)
+        return skip + h
+
+
+class Discriminator(nn.Module):
+    """``(x_BCHW, y_BK) -> score_B``: a linear score plus the label vector projected on features."""
+
+    def __init__(self, classes: int, channels: int, widths: list[int]) -> None:
+        super().__init__()
+        self.stem = SpectralConv2d(channels, widths[1], 4, stride=2)
+        self.blocks = nn.ModuleList(
+            DiscriminatorBlock(inputs, outputs, halve=True)
+            for inputs, outputs in zip(widths[1:-1], widths[2:], strict=True)
+        )
+        self.blocks.append(DiscriminatorBlock(widths[-1], widths[-1], halve=False))
+        self.score = SpectralLinear(widths[-1], 1, bias=True)
+        self.embedding = SpectralLinear(classes, widths[-1], bias=False)
+
+    def forward(self, x_BCHW: Tensor, y_BK: Tensor) -> Tensor:
+        """Score each image given its label vector (Miyato & Koyama, equation 3)."""
+        h: Tensor = self.stem(x_BCHW)
+        for block in self.blocks:
+            h = block(h)
+        features_BF = F.relu(h).sum(dim=(2, 3))
+        score_B: Tensor = self.score(features_BF).squeeze(1)
+        return score_B + (self.embedding(y_BK) * features_BF).sum(dim=1)
+
+
+def _conv(inputs: int, outputs: int, *, gain: float) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+    nn.init.xavier_uniform_(conv.weight, gain=gain)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv

@@ -1,0 +1,1 @@
+"""Contract suites and toys for plug-in authors."""

@@ -1,0 +1,229 @@
+"""What the verbs print, for people and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from synthtrial.estimates import Clock
+from synthtrial.plan import Plan
+from synthtrial.progress import STAGES, duration, stage_of, stage_totals
+from synthtrial.store.artifacts import Store
+from synthtrial.store.attempts import live
+from synthtrial.store.maintenance import collect_garbage, usage
+from synthtrial.store.verification import verify_store
+
+_SHOWN_FAILURES = 10
+
+
+def human_bytes(count: float) -> str:
+    """Write a size for people: ``3.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:
+    """Return what `plan` says, for programs."""
+    estimate = Clock(plan, store).total(plan.to_do())
+    return {
+        "study": plan.study.name,
+        "store": plan.study.settings.store.path,
+        "stages": _stages(plan),
+        "estimate": {
+            "core_seconds": round(estimate.seconds, 1),
+            "bytes": estimate.bytes,
+            "files": estimate.files,
+            "measured_share": round(estimate.measured, 3),
+        },
+        "to_do": [
+            {"id": task.id, "kind": task.kind, "label": task.label, "ready": plan.is_ready(task)}
+            for task in plan.to_do()
+        ],
+    }
+
+
+def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
+    """Print what is done and what is to do, with estimates."""
+    settings = plan.study.settings
+    console.print(f"[bold]{plan.study.name}[/]: {settings.description}")
+    console.print(
+        f"{len(plan.study.arms)} arms x {len(settings.regimens)} regimens x "
+        f"{len(plan.study.configurations)} configurations; {plan.study.draws} draws, "
+        f"{settings.protocol.replicates} replicates, protocol {settings.protocol.kind}"
+    )
+    clock = Clock(plan, store)
+    core_seconds: Counter[str] = Counter()
+    for task in plan.to_do():
+        core_seconds[stage_of(task)] += round(1000 * clock.seconds(task))
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "done", "to do", "failed", "core time"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, (settled, total, failed) in stage_totals(plan).items():
+        seconds = duration(core_seconds[stage] / 1000) if core_seconds[stage] else ""
+        done = str(settled - failed)
+        table.add_row(STAGES[stage], done, str(total - settled), str(failed or ""), seconds)
+    console.print(table)
+    if plan.undecided:
+        console.print(
+            f"{plan.undecided} replicate trials wait for their configuration to be chosen."
+        )
+    if plan.complete:
+        console.print("Nothing is to do.")
+        return
+    estimate = clock.total(plan.to_do())
+    basis = (
+        "from trials measured in this store"
+        if estimate.measured > 0.5
+        else "a rough guess until trials have been measured here"
+    )
+    console.print(
+        f"To do: about {duration(estimate.seconds)} of one core ({basis}), "
+        f"{human_bytes(estimate.bytes)} in about {estimate.files} files in {settings.store.path}"
+    )
+
+
+def show_reasons(console: Console, reasons: Mapping[tuple[str, str], int], empty: bool) -> None:
+    """Print why tasks are to do."""
+    if empty:
+        console.print("Everything is new: there is no store yet.")
+    elif not reasons:
+        console.print("Nothing is to do.")
+    for (kind, reason), count in reasons.items():
+        console.print(f"{count} x {kind}: {reason}", markup=False)
+
+
+def status_json(plan: Plan, store: Store | None) -> dict[str, Any]:
+    """Return what `status` says, for programs."""
+    failures = {id_: failure for id_, failure in plan.failures.items() if failure.final}
+    return {
+        "study": plan.study.name,
+        "store": plan.study.settings.store.path,
+        "complete": plan.complete,
+        "running": [_attempt(item) for item in live(store)] if store is not None else [],
+        "stages": _stages(plan),
+        "failures": [
+            {"id": id_, "label": plan.tasks[id_].label, "message": failure.message}
+            for id_, failure in failures.items()
+        ],
+        "blocked": plan.blocked(),
+    }
+
+
+def show_status(console: Console, plan: Plan, store: Store | None) -> None:
+    """Print how far the study is."""
+    found = status_json(plan, store)
+    if store is None:
+        console.print(f"no store at {found['store']}: `synthtrial run {found['study']}` starts one")
+        return
+    console.print(f"[bold]{found['study']}[/] in {found['store']}")
+    for stage, counts in found["stages"].items():
+        failed = f", {counts['failed']} failed" if counts["failed"] else ""
+        console.print(f"  {STAGES[stage]:<17} {counts['done']}/{counts['total']}{failed}")
+    for attempt in found["running"]:
+        console.print(
+            f"running: process {attempt['pid']} on {attempt['host']} since {attempt['started_at']}"
+        )
+    show_failures(console, plan)
+    if found["complete"]:
+        console.print("complete" + (", with failures" if found["failures"] else ""))
+    elif not found["running"]:
+        console.print(f"not running: `synthtrial run {found['study']}` goes on where it stopped")
+
+
+def show_failures(console: Console, plan: Plan) -> None:
+    """Print what failed for good, why, and what waits for it in vain."""
+    final = {id_: failure for id_, failure in plan.failures.items() if failure.final}
+    for id_, failure in list(final.items())[:_SHOWN_FAILURES]:
+        lines = failure.message.strip().splitlines() or ["no message"]
+        console.print(f"failed: {plan.tasks[id_].label}: {lines[-1]}", markup=False)
+    if len(final) > _SHOWN_FAILURES:
+        console.print(f"... and {len(final) - _SHOWN_FAILURES} more (status --json has them all)")
+    blocked = plan.blocked()
+    if blocked:
+        console.print(f"{len(blocked)} tasks need one of these and cannot run")
+    if final:
+        more = plan.study.settings.engine.max_attempts + 1
+        console.print(f"to try failed tasks once more: add engine.max_attempts={more}")
+
+
+def show_stage_seconds(console: Console, seconds: Mapping[str, float]) -> None:
+    """Print the processor time that each stage took in this run."""
+    parts = [f"{STAGES[stage]} {duration(seconds[stage])}" for stage in STAGES if stage in seconds]
+    if parts:
+        console.print(f"time over all workers: {', '.join(parts)}")
+
+
+def verify(store: Store) -> dict[str, Any]:
+    """Check the whole store."""
+    checked: Counter[str] = Counter()
+    problems = []
+    for kind, id_, found in verify_store(store):
+        checked[kind] += 1
+        problems += [{"kind": kind, "id": id_, "file": p.file, "message": p.message} for p in found]
+    return {"store": str(store.root), "checked": dict(checked), "problems": problems}
+
+
+def show_verify(console: Console, found: Mapping[str, Any]) -> None:
+    """Print what `verify` found."""
+    for problem in found["problems"]:
+        where = "/".join(filter(None, (problem["kind"], problem["id"], problem["file"])))
+        console.print(f"damaged: {where}: {problem['message']}", markup=False)
+    checked = ", ".join(f"{count} {kind}" for kind, count in found["checked"].items()) or "nothing"
+    verdict = f"{len(found['problems'])} problems" if found["problems"] else "all sound"
+    console.print(f"checked {checked}: {verdict}")
+
+
+def show_usage(console: Console, store: Store) -> None:
+    """Print what the store takes on disk."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("kind", "size", "files"):
+        table.add_column(column, justify="left" if column == "kind" else "right")
+    total_bytes = total_files = 0
+    for used in usage(store):
+        table.add_row(used.kind, human_bytes(used.bytes), str(used.files))
+        total_bytes += used.bytes
+        total_files += used.files
+    table.add_row("total", human_bytes(total_bytes), str(total_files))
+    console.print(table)
+
+
+def collect(console: Console, store: Store, keep: Plan | None, *, dry_run: bool) -> None:
+    """Remove left-overs, or say what would go."""
+    kept = None
+    if keep is not None:
+        from synthtrial.tasks import ARTIFACT_KINDS
+
+        kept = {
+            (ARTIFACT_KINDS[task.kind], task.id)
+            for task in keep.tasks.values()
+            if task.kind in ARTIFACT_KINDS
+        }
+    found = collect_garbage(store, kept, dry_run=dry_run)
+    for item in found:
+        console.print(f"{item.path}: {item.reason}, {human_bytes(item.bytes)}")
+    size = human_bytes(sum(item.bytes for item in found))
+    verb = "would remove" if dry_run else "removed"
+    console.print(f"{verb} {len(found)} left-overs, {size}")
+
+
+def _stages(plan: Plan) -> dict[str, dict[str, int]]:
+    return {
+        stage: {"done": settled - failed, "total": total, "failed": failed}
+        for stage, (settled, total, failed) in stage_totals(plan).items()
+    }
+
+
+def _attempt(item: Any) -> dict[str, Any]:
+    return {
+        "host": item.host,
+        "pid": item.pid,
+        "started_at": item.started_at,
+        "engine": item.engine,
+    }

@@ -1,0 +1,47 @@
+"""What any engine calls: run one task and leave its result in the store.
+
+:func:`run_task` sets threads and determinism, never the engine: the same task gives the same bits
+whoever runs it. Each kind of task is one function ``(task, context)`` in a module of this package,
+imported when the first such task comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from synthtrial.plan import is_committed
+from synthtrial.store.artifacts import Store
+from synthtrial.tasks import Task, TaskKind
+from synthtrial.work.context import Context
+
+__all__ = ["Context", "run_task"]
+
+_WORK: dict[TaskKind, str] = {
+    "prepare": "synthtrial.work.prepare:prepare",
+    "split": "synthtrial.work.prepare:split",
+    "allocate": "synthtrial.work.generate:allocate_images",
+    "train_gan": "synthtrial.work.generate:train_generator",
+    "synthesize": "synthtrial.work.generate:synthesize",
+    "trial": "synthtrial.work.trial:run_trial",
+    "select": "synthtrial.work.select:select",
+    "exhibits": "synthtrial.work.exhibits:exhibit",
+}
+_NUMERIC: frozenset[TaskKind] = frozenset({"train_gan", "synthesize", "trial"})
+
+
+def run_task(store: Store, task: Task, context: Context) -> None:
+    """Run one task; its artifact is committed, or its record is durable, when this returns.
+
+    Running a task again does no harm: the first commit wins.
+
+    Raises:
+        SynthtrialError: the task cannot succeed as it is; the message is for the user.
+    """
+    if is_committed(store, task):
+        return
+    if task.kind in _NUMERIC:
+        context.make_deterministic()
+    module, _, name = _WORK[task.kind].partition(":")
+    work: Callable[[Task, Context], None] = getattr(import_module(module), name)
+    work(task, context)

@@ -1,0 +1,122 @@
+"""What a task is given beside itself: the store, the study's settings, a journal, a device."""
+
+from __future__ import annotations
+
+import socket
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from synthtrial.data.regimens import held_out_rows, regimen_rows
+from synthtrial.data.splits import SplitTable, read_split
+from synthtrial.store.artifacts import Artifact, Store, read_artifact
+from synthtrial.store.cache import ImageArrays, load_arrays
+from synthtrial.store.records import RecordWriter
+from synthtrial.study import Study, load
+
+_CPU_THREADS = 1
+
+
+class Context:
+    """Held by a worker over all its tasks, so that what they share is read once.
+
+    Args:
+        store: the store.
+        engine: name of the engine, for records.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    def __init__(
+        self, store: Store, *, engine: str, device: Literal["auto", "cpu", "cuda"] = "auto"
+    ) -> None:
+        self.store = store
+        self.engine = engine
+        self.host = socket.gethostname()
+        self.writer = RecordWriter(store)
+        self._device = device
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Seal the journal."""
+        self.writer.seal()
+
+    @property
+    def threads(self) -> int:
+        """Threads of a CPU computation: one, as other numbers of threads give other bits."""
+        return _CPU_THREADS
+
+    @property
+    def device(self) -> str:
+        """The torch device to compute on."""
+        if self._device != "auto":
+            return self._device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def make_deterministic(self) -> None:
+        """Set threads and kernels so that equal tasks give equal bits."""
+        import torch
+
+        torch.set_num_threads(_CPU_THREADS)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+    def study(self, digest: str) -> Study:
+        """Return the study of a task, as its driver kept it."""
+        return _load(self.store.root / "studies" / f"{digest}.yaml")
+
+    def artifact(self, kind: str, id_: str) -> Artifact:
+        """Return an artifact of the store."""
+        return _artifact(self.store, kind, id_)
+
+    def images(self, kind: str, id_: str, study: Study) -> ImageArrays:
+        """Return the decoded images of a dataset or synthetic artifact, from the node's cache."""
+        return load_arrays(self.artifact(kind, id_), study.settings.store.cache_path)
+
+    def split(self, id_: str) -> SplitTable:
+        """Return a split."""
+        return _split(self.store, id_)
+
+    def rows(self, dataset: str, split: str, regimen: float, study: Study) -> np.ndarray:
+        """Return the dataset's rows of a regimen of a split."""
+        arrays = self.images("dataset", dataset, study)
+        return regimen_rows(self.split(split), regimen, arrays.labels)
+
+    def held_out(
+        self,
+        role: Literal["validation", "test"],
+        dataset: str,
+        split: str,
+        regimen: float,
+        study: Study,
+    ) -> np.ndarray:
+        """Return the dataset's validation or test rows of a split."""
+        arrays = self.images("dataset", dataset, study)
+        scope = study.settings.split.validation_scope
+        return held_out_rows(self.split(split), role, arrays.labels, regimen=regimen, scope=scope)
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path) -> Study:
+    return load(path)
+
+
+@lru_cache(maxsize=256)
+def _artifact(store: Store, kind: str, id_: str) -> Artifact:
+    return read_artifact(store, kind, id_)
+
+
+@lru_cache(maxsize=16)
+def _split(store: Store, id_: str) -> SplitTable:
+    return read_split(_artifact(store, "split", id_))

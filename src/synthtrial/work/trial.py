@@ -1,0 +1,212 @@
+"""One classifier training, from the store's images to a record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from synthtrial.classify.augment import compose
+from synthtrial.classify.evaluation import predict
+from synthtrial.classify.metrics import evaluate
+from synthtrial.classify.rows import Rows
+from synthtrial.classify.training import FitResult, build_model, fit
+from synthtrial.config import TrainingConfig
+from synthtrial.data.labels import apply_policy, locate
+from synthtrial.data.lineage import check_lineage
+from synthtrial.identity import canonical_json, code_digest
+from synthtrial.store.artifacts import Descent, draft
+from synthtrial.study import Study
+from synthtrial.synthesis.balance import read_allocation
+from synthtrial.tasks import Task
+from synthtrial.work.context import Context
+
+
+@dataclass(frozen=True)
+class _Added:
+    """Rows that an arm adds to the regimen's own."""
+
+    images_NCHW: np.ndarray
+    index: np.ndarray
+    targets_MK: np.ndarray
+
+
+def run_trial(task: Task, context: Context) -> None:
+    """Train and evaluate one classifier and append its record.
+
+    A loss that is not finite is a result too: the record says ``diverged``.
+
+    Raises:
+        LeakageError: added images descend from the trial's test or validation groups, and the
+            study does not allow that.
+    """
+    assert task.trial is not None
+    study, payload = context.study(task.study), task.payload
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    dataset = context.artifact("dataset", payload["dataset"])
+    arrays = context.images("dataset", dataset.id, study)
+    multi_label: bool = dataset.info["multi_label"]
+    config = TrainingConfig(**payload["training"])
+    place = (dataset.id, payload["split"], payload["regimen"])
+    real = context.rows(*place, study)
+    validation = context.held_out("validation", *place, study)
+    targets_NK = apply_policy(arrays.labels.labels_NK, config.label_policy)
+    added = _added_rows(task, context, study, config)
+    stamps = _check_lineage(task, context, study, arrays.labels.sample_ids[real])
+    device = context.device
+    model = build_model(
+        study.classifier.component,
+        study.classifier.options,
+        channels=arrays.images_NCHW.shape[1],
+        size=arrays.images_NCHW.shape[2],
+        outputs=len(arrays.labels.classes),
+        seed=payload["seed"],
+        replicate=payload["replicate"],
+    ).to(device)
+    treatment = payload["treatment"]
+    arm = study.arms[task.trial.arm]
+
+    def held(rows: np.ndarray) -> Rows:
+        return Rows([(arrays.images_NCHW, rows)], targets_NK[rows]).to(device)
+
+    parts = [(arrays.images_NCHW, real), *((a.images_NCHW, a.index) for a in added)]
+    train_targets = np.concatenate([targets_NK[real], *(a.targets_MK for a in added)])
+    is_real = np.arange(len(train_targets)) < len(real)
+    result = fit(
+        model,
+        Rows(parts, train_targets, is_real).to(device),
+        held(validation),
+        config,
+        multi_label=multi_label,
+        classes=arrays.labels.classes,
+        metrics=payload["metrics"],
+        select_by=payload.get("checkpoint_by", study.settings.protocol.select_by),
+        sampler=treatment["sampler"],
+        class_weights=treatment["class_weights"],
+        augment=compose([item.load() for item in arm.augment]),
+        steps=_matched_steps(task, context, config, len(real)),
+        seed=payload["seed"],
+        replicate=payload["replicate"],
+        device=device,
+    )
+    test = None
+    if payload["evaluate_test"] and result.status == "done":
+        rows = context.held_out("test", *place, study)
+        logits = predict(model, held(rows), precision=config.precision)
+        names, classes = payload["metrics"], arrays.labels.classes
+        test = evaluate(names, logits, targets_NK[rows], classes, multi_label)
+        if study.settings.store.keep_logits:
+            _keep_logits(task, context, arrays.labels.sample_ids[rows], logits, classes)
+    context.writer.append(
+        {
+            **_about(task, study, context),
+            **_outcome(result),
+            "n_real": len(real),
+            "n_added": len(train_targets) - len(real),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "test": test,
+            "stamps": list(stamps),
+            "device": device,
+            "threads": context.threads,
+            "seconds": time.perf_counter() - started,
+            "started_at": started_at.isoformat(timespec="seconds"),
+        }
+    )
+
+
+def _added_rows(task: Task, context: Context, study: Study, config: TrainingConfig) -> list[_Added]:
+    treatment = task.payload["treatment"]
+    if "synthetic" in treatment:
+        made = context.images("synthetic", treatment["synthetic"], study)
+        targets_MK = apply_policy(made.labels.labels_NK, config.label_policy)
+        return [_Added(made.images_NCHW, np.arange(len(made.labels)), targets_MK)]
+    if "repeat" in treatment:
+        allocation = read_allocation(context.artifact("allocation", treatment["repeat"]))
+        real = context.images("dataset", task.payload["dataset"], study)
+        rows = locate(real.labels, allocation.source_ids)
+        targets_MK = apply_policy(real.labels.labels_NK[rows], config.label_policy)
+        return [_Added(real.images_NCHW, rows, targets_MK)]
+    return []
+
+
+def _matched_steps(task: Task, context: Context, config: TrainingConfig, n_real: int) -> int | None:
+    """Return the steps that the arm named by ``steps_of`` takes with this configuration."""
+    other = task.payload["treatment"].get("steps_of")
+    if other is None:
+        return None
+    n_added: int = context.artifact("allocation", other).info["images"]
+    return config.epochs * -(-(n_real + n_added) // config.batch_size)
+
+
+def _check_lineage(
+    task: Task, context: Context, study: Study, training_ids: np.ndarray
+) -> tuple[str, ...]:
+    treatment = task.payload["treatment"]
+    descents: list[Descent] = []
+    if "synthetic" in treatment:
+        descents += context.artifact("synthetic", treatment["synthetic"]).lineage
+    if "repeat" in treatment:
+        descents += context.artifact("allocation", treatment["repeat"]).lineage
+    dataset = context.artifact("dataset", task.payload["dataset"])
+    return check_lineage(
+        context.store,
+        descents,
+        context.split(task.payload["split"]),
+        training_ids=frozenset(training_ids),
+        groups_known=dataset.info["groups_known"],
+        allow=study.settings.allow_leakage,
+        source=f"the images that arm '{task.trial.arm if task.trial else '?'}' adds",
+    )
+
+
+def _keep_logits(
+    task: Task,
+    context: Context,
+    sample_ids: np.ndarray,
+    logits_NK: np.ndarray,
+    classes: tuple[str, ...],
+) -> None:
+    """Commit the test logits of a trial, named by sample and class."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    inputs = {"dataset": task.payload["dataset"], "split": task.payload["split"]}
+    with draft(context.store, "predictions", task.id, inputs=inputs) as made:
+        columns: dict[str, Any] = {"sample_id": sample_ids.tolist()}
+        columns |= {f"logit.{name}": logits_NK[:, k] for k, name in enumerate(classes)}
+        pq.write_table(pa.table(columns), made.path / "test.parquet", write_page_checksum=True)
+
+
+def _about(task: Task, study: Study, context: Context) -> dict[str, Any]:
+    trial = task.trial
+    assert trial is not None
+    return {
+        "trial_id": task.id,
+        "kind": "trial",
+        "attempt": 1,
+        "study": study.name,
+        "stage": trial.stage,
+        "arm": trial.arm,
+        "regimen": trial.regimen,
+        "draw": trial.draw,
+        "replicate": trial.replicate,
+        "configuration": canonical_json(trial.configuration),
+        "code_digest": code_digest(),
+        "engine": context.engine,
+        "host": context.host,
+    }
+
+
+def _outcome(result: FitResult) -> dict[str, Any]:
+    return {
+        "status": result.status,
+        "message": result.message,
+        "steps": result.steps,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "validation": result.validation,
+        "curves": result.curves,
+    }

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from synthtrial.classify import catalog
+from synthtrial.classify.metrics import (
+    accuracy,
+    auc,
+    balanced_accuracy,
+    evaluate,
+    probabilities,
+    recall,
+    score,
+)
+from synthtrial.errors import ConfigError
+from synthtrial.testing.metrics import MetricContract
+
+CLASSES = ["ant", "bee", "cat"]
+
+
+class TestAccuracy(MetricContract):
+    component = catalog.ACCURACY
+
+
+class TestAuc(MetricContract):
+    component = catalog.AUC
+
+
+class TestBalancedAccuracy(MetricContract):
+    component = catalog.BALANCED_ACCURACY
+
+
+class TestRecall(MetricContract):
+    component = catalog.RECALL
+
+
+@pytest.fixture
+def single():
+    numbers = np.random.default_rng(0)
+    labels = numbers.choice(3, size=200, p=[0.7, 0.2, 0.1])
+    scores = numbers.random((200, 3)).round(1) + np.eye(3)[labels] * 0.3 + 1e-3
+    return scores / scores.sum(1, keepdims=True), np.eye(3)[labels], labels
+
+
+@pytest.fixture
+def multi():
+    numbers = np.random.default_rng(1)
+    targets = (numbers.random((200, 3)) < [0.6, 0.3, 0.1]).astype(float)
+    return np.clip(numbers.random((200, 3)).round(1) * 0.7 + targets * 0.3, 0, 1), targets
+
+
+def test_single_label_metrics_agree_with_scikit_learn(single):
+    scores, targets, labels = single
+    predicted = scores.argmax(1)
+    assert accuracy(scores, targets, multi_label=False) == reference.accuracy_score(
+        labels, predicted
+    )
+    np.testing.assert_allclose(
+        recall(scores, targets, multi_label=False),
+        reference.recall_score(labels, predicted, average=None),
+    )
+    np.testing.assert_allclose(
+        balanced_accuracy(scores, targets, multi_label=False),
+        reference.balanced_accuracy_score(labels, predicted),
+    )
+    np.testing.assert_allclose(
+        auc(scores, targets, multi_label=False),
+        reference.roc_auc_score(labels, scores, multi_class="ovr", average=None),
+    )
+
+
+def test_multi_label_metrics_agree_with_scikit_learn(multi):
+    scores, targets = multi
+    predicted = (scores >= 0.5).astype(float)
+    np.testing.assert_allclose(
+        accuracy(scores, targets, multi_label=True), (predicted == targets).mean()
+    )
+    np.testing.assert_allclose(
+        recall(scores, targets, multi_label=True),
+        reference.recall_score(targets, predicted, average=None),
+    )
+    np.testing.assert_allclose(
+        balanced_accuracy(scores, targets, multi_label=True),
+        np.mean(
+            [
+                reference.balanced_accuracy_score(t, p)
+                for t, p in zip(targets.T, predicted.T, strict=True)
+            ]
+        ),
+    )
+    np.testing.assert_allclose(
+        auc(scores, targets, multi_label=True),
+        reference.roc_auc_score(targets, scores, average=None),
+    )
+
+
+def test_ignored_labels_are_left_out_of_the_auc(multi):
+    scores, targets = multi
+    targets[:50, 1] = np.nan
+    assert auc(scores, targets, multi_label=True)[1] == pytest.approx(
+        reference.roc_auc_score(targets[50:, 1], scores[50:, 1])
+    )
+
+
+def test_an_undefined_metric_becomes_null():
+    logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
+    targets = np.array([[1.0, 0, 0], [0, 1, 0]])
+    values = evaluate(["recall", "auc", "accuracy"], logits, targets, CLASSES, False)
+    assert values["recall"] == {"ant": 1.0, "bee": 1.0, "cat": None}
+    assert values["auc"] == {"ant": 1.0, "bee": 1.0, "cat": None}
+    assert values["accuracy"] == 1.0
+
+
+def test_a_per_class_metric_scores_the_mean_of_what_is_defined():
+    metrics = {"auc": {"ant": 1.0, "bee": 0.5, "cat": None}, "recall": {"ant": None}, "loss": None}
+    assert score(metrics, "auc") == 0.75
+    assert score(metrics, "recall") is None
+    assert score(metrics, "loss") is None
+    with pytest.raises(ConfigError, match="did you mean 'recall'"):
+        score(metrics, "recal")
+
+
+def test_an_unknown_metric_is_refused_with_the_list():
+    with pytest.raises(ConfigError, match="balanced_accuracy"):
+        evaluate(["f1"], np.zeros((1, 3)), np.eye(3)[:1], CLASSES, False)
+
+
+def test_large_logits_do_not_overflow():
+    logits = np.array([[1e4, -1e4], [-1e4, 1e4]], dtype=np.float32)
+    np.testing.assert_allclose(probabilities(logits, multi_label=False), np.eye(2))
+    np.testing.assert_allclose(probabilities(logits, multi_label=True), np.eye(2))

@@ -1,0 +1,82 @@
+import pytest
+
+from synthtrial.config import ImbalanceConfig, SplitConfig
+from synthtrial.data.lineage import UNKNOWN_SPLIT, check_lineage
+from synthtrial.data.splits import make_split, select, write_split
+from synthtrial.errors import LeakageError, StoreError
+from synthtrial.store.artifacts import Descent, draft, open_store
+from synthtrial.testing.toys import ToyConfig, open_toy
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    store = open_store(tmp_path_factory.mktemp("lineage") / "store")
+    table = open_toy(ToyConfig(rows=200)).label_table()
+    splits = {}
+    for draw in range(2):
+        imbalance = ImbalanceConfig(["moth"], 0.5, "train+validation")
+        split = make_split(table, SplitConfig(), imbalance, seed=0, draw=draw)
+        with draft(store, "split", f"draw{draw}", inputs={}) as making:
+            write_split(making.path, split)
+        splits[draw] = split
+    return store, splits
+
+
+def check(place, *descents, regimen=0.5, groups_known=True, allow=False):
+    store, splits = place
+    training = splits[0].sample_ids[select(splits[0], role="train", regimen=regimen)]
+    return check_lineage(
+        store,
+        descents,
+        splits[0],
+        training_ids=set(training),
+        groups_known=groups_known,
+        allow=allow,
+        source="synthetic 1f",
+    )
+
+
+def test_a_generator_of_the_trial_s_own_rows_bears_no_stamp(place):
+    assert check(place) == ()
+    assert check(place, Descent("draw0", ("train",), 0.5)) == ()
+    assert check(place, Descent("draw0", ("train",), 0.25)) == ()
+
+
+def test_rows_that_the_classifier_was_denied_are_a_privilege(place):
+    assert check(place, Descent("draw0", ("train",), None)) == ("PRIVILEGED",)
+    original = Descent("draw0", ("train", "removed"), None)
+    assert check(place, original, regimen=1.0) == ("PRIVILEGED",)
+
+
+@pytest.mark.parametrize("role", ["test", "validation", "unused"])
+def test_held_out_rows_are_a_leak(place, role):
+    descent = Descent("draw0", ("train", role), None)
+    with pytest.raises(LeakageError, match="synthetic 1f descends from group 'site-"):
+        check(place, descent)
+    assert check(place, descent, allow=True) == ("LEAKY", "PRIVILEGED")
+
+
+def test_another_draw_s_training_rows_are_a_leak(place):
+    with pytest.raises(LeakageError, match=r"draw1.*allow_leakage=true"):
+        check(place, Descent("draw1", ("train",), 1.0))
+
+
+def test_one_leak_among_many_is_found(place):
+    with pytest.raises(LeakageError):
+        check(place, Descent("draw0", ("train",), 0.5), Descent("draw0", ("test",), None))
+
+
+def test_unknown_origin_counts_as_a_leak(place):
+    descent = Descent(UNKNOWN_SPLIT, (), None)
+    with pytest.raises(LeakageError, match="nobody knows"):
+        check(place, descent)
+    assert "LEAKY" in check(place, descent, allow=True)
+
+
+def test_a_split_that_is_not_there_is_an_error(place):
+    with pytest.raises(StoreError, match="has no split elsewhere"):
+        check(place, Descent("elsewhere", ("train",), None))
+
+
+def test_unknown_groups_are_stamped(place):
+    assert check(place, groups_known=False) == ("GROUPS UNKNOWN",)

@@ -1,0 +1,215 @@
+"""Made-up studies for the tests of the report: the design of the shipped one, invented numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from synthtrial.report.facts import (
+    CURVE_COLUMNS,
+    SYNTHETIC_COLUMNS,
+    TRIAL_COLUMNS,
+    ArmFacts,
+    Design,
+    Facts,
+    Picture,
+)
+
+CLASSES = tuple("0123456789")
+GRID = {
+    "learning_rate": (0.01, 0.005, 0.001),
+    "batch_size": (16, 32, 64),
+    "optimizer": ("momentum", "adam"),
+}
+# What each arm adds to minority recall at the regimens .1, .25, .5, 1.
+EFFECTS = {
+    "none": (0.0, 0.0, 0.0, 0.0),
+    "standard": (0.02, 0.05, 0.04, 0.03),
+    "gan": (0.33, 0.27, 0.17, 0.09),
+    "class_weights": (0.24, 0.30, 0.21, 0.11),
+    "oversample_matched": (0.22, 0.26, 0.18, 0.08),
+}
+BASE = (0.08, 0.35, 0.62, 0.79)
+
+
+def design(**changes) -> Design:
+    texts = {
+        "none": "nothing is done",
+        "standard": "random shifts of one pixel",
+        "gan": "images of a GAN are added",
+        "class_weights": "rare classes weigh more in the loss",
+        "oversample_matched": "real images are repeated, as many as gan adds",
+    }
+    plain = Design(
+        name="digits",
+        description="Do made images help a small classifier see rare digits?",
+        dataset="digits",
+        licence="BSD-3-Clause",
+        classes=CLASSES,
+        minority=("8", "9"),
+        multi_label=False,
+        groups_known=False,
+        image_shape=(1, 8, 8),
+        arms=tuple(ArmFacts(name, text, name == "gan") for name, text in texts.items()),
+        regimens=(0.1, 0.25, 0.5, 1.0),
+        reduced=("8", "9"),
+        removed_fraction=0.85,
+        grid=GRID,
+        configurations=18,
+        epochs=10,
+        protocol="grid_once",
+        draws=3,
+        replicates=6,
+        selector="balanced_accuracy",
+        baseline="none",
+        overall_metric="accuracy",
+        class_metric="recall",
+        confidence=0.95,
+        classifier="small_cnn",
+        generator="a projection GAN",
+        fit_on="subset",
+        balance="as few as raise each minority class to 10 % of the images",
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def study(
+    *,
+    finished: float = 1.0,
+    noise: float = 0.03,
+    seed: int = 0,
+    folder: Path | None = None,
+    **changes,
+) -> Facts:
+    """Invent a study; ``finished`` is the fraction of the replicate trials that are done."""
+    plan = design(**changes)
+    random = np.random.default_rng(seed)
+    points = [
+        json.dumps(dict(zip(GRID, values, strict=True)), sort_keys=True)
+        for values in itertools.product(*GRID.values())
+    ]
+    rows, scores, curves, chosen = [], [], [], []
+    draw_effect = random.normal(0, noise, plan.draws)
+    for (g, regimen), arm in itertools.product(enumerate(plan.regimens), plan.arm_names):
+        effect = EFFECTS.get(arm, (0.1,) * 4)[g % 4]
+        grid = 0.55 + 0.35 * BASE[g % 4] + 0.5 * effect - np.abs(random.normal(0, 0.08, len(points)))
+        best = int(np.argmax(grid))
+        for point, value in zip(points, grid, strict=True):
+            row = dict.fromkeys(TRIAL_COLUMNS, "") | {
+                "stage": "grid", "replicate": -1, "draw": 0, "configuration": point,
+                "status": "done", "validation": value, "overall": np.nan,
+            }
+            rows.append(row | {"arm": arm, "regimen": regimen})
+            scores.append(np.full(len(plan.classes), np.nan))
+        chosen.append({"arm": arm, "regimen": regimen, "replicate": -1, "configuration": points[best]})
+        for replicate in range(plan.replicates):
+            draw = replicate % plan.draws
+            done = (replicate + 0.2 * plan.arm_names.index(arm)) < finished * plan.replicates
+            minority = BASE[g % 4] + effect + draw_effect[draw] + random.normal(0, noise)
+            rare = np.array([name in plan.minority for name in plan.classes])
+            level = np.where(rare, minority, 0.86 + 0.03 * g - 0.05 * effect)
+            value = np.clip(level + random.normal(0, noise / 2, rare.size), 0, 1)
+            row = dict.fromkeys(TRIAL_COLUMNS, "") | {
+                "stage": "replicate", "replicate": replicate, "draw": draw, "arm": arm,
+                "regimen": regimen, "configuration": points[best],
+                "status": "done" if done else "waiting",
+                "overall": value.mean() if done else np.nan,
+                "validation": grid[best] - 0.02 + random.normal(0, 0.02) if done else np.nan,
+            }
+            row["trial_id"] = f"{arm}-{regimen}-{replicate}"
+            rows.append(row)
+            scores.append(value if done else np.full(rare.size, np.nan))
+            if done and regimen in (min(plan.regimens), max(plan.regimens)):
+                epochs = np.arange(1, plan.epochs + 1)
+                train = 2.3 * np.exp(-epochs / (4 - 0.7 * g)) + 0.02
+                valid = 2.2 * np.exp(-epochs / (4.4 - 0.7 * g)) + 0.12 + 0.012 * (3 - g) * epochs
+                wobble = random.normal(1, 0.05, (2, plan.epochs))
+                curves += [
+                    {"trial_id": row["trial_id"], "epoch": e, "train_loss": t, "validation_loss": v}
+                    for e, t, v in zip(epochs, train * wobble[0], valid * wobble[1], strict=True)
+                ]
+    trials = pd.DataFrame(rows)
+    for column in ("best_epoch", "steps", "n_real", "n_added", "seconds"):
+        trials[column] = 1.0
+    trials["code_digest"] = np.where(trials.status == "done", "c0de", "")
+    trials["trial_id"] = [name or f"grid-{place}" for place, name in enumerate(trials.trial_id)]
+    trials = trials.astype(TRIAL_COLUMNS)
+    return Facts(
+        design=plan,
+        trials=trials,
+        class_scores=pd.DataFrame(scores, columns=list(plan.classes), index=trials.index),
+        counts=_counts(plan),
+        regimen_images={r: round(1004 * r) for r in plan.regimens},
+        synthetic=_synthetic(plan),
+        curves=pd.DataFrame(curves, columns=list(CURVE_COLUMNS)),
+        pictures=_pictures(plan, folder) if folder else (),
+        chosen=pd.DataFrame(chosen),
+    )
+
+
+def _counts(plan: Design) -> pd.DataFrame:
+    rows = []
+    for draw in range(plan.draws):
+        totals = dict.fromkeys(("train", "removed", "validation", "test"), 0)
+        for place, name in enumerate(plan.classes):
+            rare = name in plan.reduced
+            here = {
+                "train": 18 if rare else 115 + place % 4,
+                "removed": 100 if rare else 0,
+                "validation": 18,
+                "test": 45,
+            }
+            for role, images in here.items():
+                rows.append({"draw": draw, "role": role, "class_name": name, "images": images})
+                totals[role] += images
+        rows += [
+            {"draw": draw, "role": role, "class_name": "", "images": images}
+            for role, images in totals.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def _synthetic(plan: Design) -> pd.DataFrame:
+    rows = []
+    for regimen, draw, name in itertools.product(plan.regimens, range(plan.draws), plan.classes):
+        rare = name in plan.minority
+        real = max(1, round((18 if rare else 116) * regimen))
+        added = round(100 * regimen) if rare else 0
+        rows.append(
+            {
+                "arms": "gan, oversample_matched", "regimen": regimen, "draw": draw,
+                "class_name": name, "chosen": rare, "real": real, "intended": added,
+                "added": added, "expected": 0.1 if rare else 0.1,
+                "realised": (real + added) / (1170 * regimen),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(SYNTHETIC_COLUMNS))
+
+
+def _pictures(plan: Design, folder: Path) -> tuple[Picture, ...]:
+    random = np.random.default_rng(1)
+    found = []
+    for name in plan.minority:
+        for regimen in (None, min(plan.regimens), max(plan.regimens)):
+            path = folder / f"{'real' if regimen is None else f'made-{regimen:g}'}-{name}.png"
+            strip = np.concatenate([_eight(random) for _ in range(8)], axis=1)
+            Image.fromarray(strip).save(path)
+            found.append(
+                Picture(path, "real", name, tiles=8)
+                if regimen is None
+                else Picture(path, "synthetic", name, "gan", regimen, 8)
+            )
+    return tuple(found)
+
+
+def _eight(random: np.random.Generator) -> np.ndarray:
+    """An 8 as the digits data have it, with noise."""
+    art = "00111000 01000100 01000100 00111000 01000100 01000100 01000100 00111000".split()
+    ink = np.array([[int(pixel) for pixel in line] for line in art]) * 200
+    return np.clip(ink + random.normal(0, 30, (8, 8)), 0, 255).astype(np.uint8)

@@ -1,0 +1,277 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from synthtrial.config import GanTrainingConfig
+from synthtrial.errors import ConfigError, NonFiniteLossError, TrainingError
+from synthtrial.synthesis.generators import PROJECTION, Networks, ProjectionConfig
+from synthtrial.synthesis.training import balanced_weights, build_networks, train_gan
+
+OPTIONS = ProjectionConfig(latent=8, width=8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def networks(draw=0):
+    return build_networks(
+        PROJECTION, OPTIONS, channels=1, size=8, classes=2, multi_label=False, seed=0, draw=draw
+    )
+
+
+def halves(rows=40):
+    """Class 0 is bright above, class 1 below; class 1 is rare."""
+    random = np.random.default_rng(0)
+    images_NCHW = random.integers(0, 40, size=(rows, 1, 8, 8), dtype=np.uint8)
+    targets_NK = np.zeros((rows, 2), dtype=np.float32)
+    targets_NK[: rows - 4, 0] = targets_NK[rows - 4 :, 1] = 1
+    images_NCHW[: rows - 4, :, :4] += 180
+    images_NCHW[rows - 4 :, :, 4:] += 180
+    return images_NCHW, targets_NK
+
+
+def train(config=None, *, draw=0, index=None, built=None, **options):
+    images_NCHW, targets_NK = halves()
+    index = np.arange(len(images_NCHW)) if index is None else index
+    config = GanTrainingConfig(**({"steps": 4, "global_batch": 8} | (config or {})))
+    return train_gan(
+        built or networks(), images_NCHW, index, targets_NK, config, seed=0, draw=draw, **options
+    )
+
+
+def differs(one, two):
+    return any(not value.equal(two.ema_state[name]) for name, value in one.ema_state.items())
+
+
+def test_the_generator_learns_what_a_class_looks_like():
+    built = networks()
+    config = {"steps": 80, "global_batch": 16, "generator_learning_rate": 4e-3}
+    result = train(config | {"discriminator_learning_rate": 8e-3}, built=built)
+    generator = built.generator
+    generator.load_state_dict(result.ema_state)
+    with torch.no_grad():
+        x_BCHW = generator(torch.randn(50, 8), torch.eye(2).repeat_interleave(25, dim=0))
+    above_B = (x_BCHW[:, 0, :4].mean(dim=(1, 2)) - x_BCHW[:, 0, 4:].mean(dim=(1, 2))).view(2, 25)
+    assert bool((above_B[0] > 0.3).all())
+    assert bool((above_B[1] < -0.3).all())
+
+
+def test_equal_seeds_give_equal_bits():
+    assert not differs(train(), train())
+
+
+def test_another_draw_gives_another_generator():
+    assert differs(train(), train(draw=1))
+
+
+def test_rows_outside_the_index_are_never_seen():
+    images_NCHW, targets_NK = halves()
+    index = np.arange(10, 40)
+    config = GanTrainingConfig(steps=3, global_batch=8)
+    kept = train_gan(networks(), images_NCHW, index, targets_NK, config, seed=0, draw=0)
+    images_NCHW[:10], targets_NK[:10] = 255, np.nan
+    changed = train_gan(networks(), images_NCHW, index, targets_NK, config, seed=0, draw=0)
+    assert not differs(kept, changed)
+
+
+def test_images_too_many_for_the_device_are_gathered_instead(monkeypatch):
+    resident = train()
+    monkeypatch.setattr("synthtrial.synthesis.training.RESIDENT_BYTES", 0)
+    assert not differs(resident, train())
+
+
+def test_the_result_says_what_was_done():
+    result = train({"steps": 250, "discriminator_steps": 2, "global_batch": 2})
+    assert (result.steps, result.skipped) == (250, 0)
+    assert result.images_seen == 250 * 2 * 2
+    assert result.history["step"] == [*range(3, 250, 3), 250]
+    assert np.isfinite(result.history["generator_loss"]).all()
+    assert np.isfinite(result.history["discriminator_loss"]).all()
+    assert result.seconds > 0
+
+
+def test_a_report_can_stop_the_training():
+    seen = []
+    result = train({"steps": 9}, report=lambda step, losses: seen.append(losses) or step == 5)
+    assert result.steps == 5
+    assert len(seen) == 5
+    assert set(seen[0]) == {"generator_loss", "discriminator_loss"}
+
+
+def test_without_ema_the_last_weights_are_kept():
+    built = networks()
+    result = train({"ema": 0.0}, built=built)
+    for name, value in built.generator.state_dict().items():
+        torch.testing.assert_close(result.ema_state[name], value)
+
+
+class Poisoned(torch.nn.Module):
+    """A discriminator whose scores are NaN in some forward passes."""
+
+    def __init__(self, inner, bad):
+        super().__init__()
+        self.inner, self.bad, self.calls = inner, bad, 0
+
+    def forward(self, x, y):
+        self.calls += 1
+        return self.inner(x, y) * (float("nan") if self.calls in self.bad else 1.0)
+
+
+def poisoned(bad):
+    built = networks()
+    return Networks(built.generator, Poisoned(built.discriminator, bad), built.latent)
+
+
+def test_a_rare_bad_step_is_skipped():
+    result = train({"steps": 6}, built=poisoned({1, 4, 5}))
+    assert result.skipped == 3
+    assert all(bool(torch.isfinite(value).all()) for value in result.ema_state.values())
+
+
+def test_bad_steps_in_a_row_end_with_advice():
+    with pytest.raises(NonFiniteLossError, match=r"3 consecutive.*smaller learning rates"):
+        train({"steps": 20, "max_bad_steps": 2}, built=poisoned(set(range(3, 99))))
+
+
+def test_bad_steps_at_the_very_end_are_no_success():
+    with pytest.raises(NonFiniteLossError, match="2 consecutive steps up to step 2 of 2"):
+        train({"steps": 2, "max_bad_steps": 3}, built=poisoned(set(range(99))))
+
+
+def test_balanced_sampling_draws_single_label_classes_alike():
+    targets_NK = np.repeat(np.eye(2, dtype=np.float32), [9, 1], axis=0)
+    weights_N = balanced_weights(targets_NK)
+    assert weights_N[:9].sum() == pytest.approx(weights_N[9:].sum())
+
+
+def test_balanced_sampling_raises_rows_with_rare_labels():
+    targets_NK = np.array([[1, 0], [1, 0], [1, 1], [0, 0]], dtype=np.float32)
+    assert balanced_weights(targets_NK) == pytest.approx([1 / 3, 1 / 3, 1 / 3 + 1, 1])
+
+
+def test_unknown_labels_condition_as_absent():
+    images_NCHW, targets_NK = halves()
+    config = GanTrainingConfig(steps=2, global_batch=8)
+    unknown_NK = np.where(targets_NK == 0, np.float32("nan"), targets_NK)
+    index = np.arange(40)
+    plain = train_gan(networks(), images_NCHW, index, targets_NK, config, seed=0, draw=0)
+    masked = train_gan(networks(), images_NCHW, index, unknown_NK, config, seed=0, draw=0)
+    assert not differs(plain, masked)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"steps": 0}, "gan_training.steps is 0"),
+        ({"ema": 1.0}, "gan_training.ema is 1.0"),
+        ({"diffaugment": ["blur"]}, "'blur'.*Allowed: color, cutout, translation"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        train(setting)
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(TrainingError, match="no image to learn from"):
+        train(index=np.arange(0))
+
+
+def test_ranks_without_a_process_group_are_refused():
+    with pytest.raises(TrainingError, match="rank 1 of 2"):
+        train(rank=1, world_size=2)
+
+
+RANK = """
+    import json, os, sys, warnings
+    warnings.simplefilter("error")
+    import numpy as np, torch
+    import torch.distributed as dist
+    from synthtrial.config import GanTrainingConfig
+    from synthtrial.synthesis.generators import PROJECTION, ProjectionConfig
+    from synthtrial.synthesis.training import build_networks, train_gan
+
+    torch.set_num_threads(1)
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if world > 1:
+        dist.init_process_group("gloo")
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, size=(30, 1, 8, 8), dtype=np.uint8)
+    targets = np.eye(3, dtype=np.float32)[np.arange(30) % 3]
+    networks = build_networks(
+        PROJECTION, ProjectionConfig(latent=8, width=8), channels=1, size=8, classes=3,
+        multi_label=False, seed=0, draw=0,
+    )
+    config = GanTrainingConfig(steps=6, global_batch=9, discriminator_steps=2)  # 4 and 5 images
+    calls = []
+    result = train_gan(
+        networks, images, np.arange(30), targets, config, seed=0, draw=0, rank=rank,
+        world_size=world, report=lambda step, losses: calls.append(step) or step == 4,
+    )
+    np.savez(sys.argv[1], **{k: v.numpy() for k, v in result.ema_state.items()})
+    print(json.dumps([result.steps, result.images_seen, result.history, calls]))
+    if world > 1:
+        dist.destroy_process_group()
+"""
+
+
+def launch(tmp_path, world):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = tmp_path / "rank.py"
+    script.write_text(textwrap.dedent(RANK))
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, script, tmp_path / f"{world}-{rank}.npz"],
+            env=os.environ | shared | {"RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+
+
+def test_two_processes_train_what_one_would(tmp_path):
+    runs = {}
+    try:
+        running = {world: launch(tmp_path, world) for world in (1, 2)}
+        for world, processes in running.items():
+            for rank, process in enumerate(processes):
+                out, err = process.communicate(timeout=120)
+                assert process.returncode == 0, err
+                state = dict(np.load(tmp_path / f"{world}-{rank}.npz"))
+                runs[world, rank] = (json.loads(out), state)
+    finally:
+        for processes in running.values():
+            for process in processes:
+                process.kill()
+                process.communicate()
+    (steps, seen, history, calls), alone = runs[1, 0]
+    assert (steps, seen, calls) == (4, 4 * 2 * 9, [1, 2, 3, 4])
+    for rank in (0, 1):
+        (steps2, seen2, history2, calls2), state = runs[2, rank]
+        assert (steps2, seen2) == (steps, seen)
+        assert calls2 == (calls if rank == 0 else [])
+        for name in history:
+            np.testing.assert_allclose(history2[name], history[name], rtol=1e-4, atol=1e-5)
+        for name, value in alone.items():
+            # Adam turns rounding of tiny gradients into steps of the learning rate, rarely.
+            np.testing.assert_allclose(state[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+    for name, value in runs[2, 0][1].items():
+        np.testing.assert_array_equal(value, runs[2, 1][1][name])

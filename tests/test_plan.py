@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from synthtrial.errors import ConfigError
+from synthtrial.plan import Failure, build, narrow
+from synthtrial.store.artifacts import draft, open_store
+from synthtrial.study import load, shipped_studies
+from synthtrial.tasks import GRID_REPLICATE, Cell, same_task
+
+
+def kinds(plan):
+    return Counter(task.trial.stage if task.trial else task.kind for task in plan.tasks.values())
+
+
+def ids(study, kind="trial", **where):
+    return {
+        same_task(task): task.id
+        for task in build(study, None).tasks.values()
+        if task.kind == kind
+        and all(getattr(task.trial, key) == value for key, value in where.items())
+    }
+
+
+def test_the_digits_study_is_spelled_out_whole():
+    plan = build(load("digits"), None)
+    assert kinds(plan) == {
+        "prepare": 1,
+        "split": 3,
+        "allocate": 12,
+        "train_gan": 12,
+        "synthesize": 12,
+        "grid": 360,
+        "select": 20,
+        "exhibits": 1,
+    }
+    assert plan.undecided == plan.expected_replicates == 120
+    assert not plan.complete
+
+
+def test_tasks_come_after_those_they_need():
+    seen = set()
+    for task in build(load("digits"), None).tasks.values():
+        assert set(task.needs) <= seen
+        seen.add(task.id)
+
+
+def test_trial_ids_are_pinned():
+    # Published results carry these names: a change here must be meant.
+    study = load("digits")
+    plan = build(study, None)
+    first = next(task for task in plan.tasks.values() if task.kind == "trial")
+    assert (first.label, first.id) == (
+        "none, regimen 0.1, learning_rate=0.01 batch_size=16 optimizer=momentum",
+        "5784390dae7e82f671bd",
+    )
+
+
+def test_settings_of_the_generator_touch_only_what_descends_from_it():
+    before, after = load("digits"), load("digits", ["gan_training.steps=7"])
+    assert ids(before, arm="none") == ids(after, arm="none")
+    assert ids(before, arm="oversample_matched") == ids(after, arm="oversample_matched")
+    assert not set(ids(before, arm="gan").values()) & set(ids(after, arm="gan").values())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "engine.workers=1",
+        "store.path=/elsewhere",
+        "statistics.confidence=0.9",
+        "description=other words",
+        "allow_leakage=true",
+        "protocol.replicates=20",
+        "training.momentum=0.9",
+        "name=other",
+    ],
+)
+def test_what_changes_no_result_changes_no_id(override):
+    assert ids(load("digits")) == ids(load("digits", [override]))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "training.epochs=9",
+        "training.precision=bf16",
+        "split.test=0.2",
+        "metrics=[accuracy,recall,auc]",
+    ],
+)
+def test_what_changes_every_result_changes_every_id(override):
+    assert not set(ids(load("digits")).values()) & set(ids(load("digits", [override])).values())
+
+
+def test_a_renamed_arm_keeps_its_results(tmp_path):
+    text = shipped_studies()["digits"].read_text()
+    path = tmp_path / "renamed.yaml"
+    path.write_text(text.replace("  none: {}", "  plain: {preset: none}"))
+    renamed = ids(load(path, ["statistics.baseline=plain"]), arm="plain")
+    assert set(renamed.values()) == set(ids(load("digits"), arm="none").values())
+
+
+def test_two_arms_that_do_the_same_are_refused():
+    with pytest.raises(ConfigError, match="the arms 'none' and 'plain' do exactly the same"):
+        build(load("digits", ["arms.plain.sampler=shuffle"]), None)
+
+
+def test_more_replicates_keep_the_draws_of_those_there_are():
+    cell = Cell("none", 1.0)
+    few, many = load("digits"), load("digits", ["protocol.replicates=20"])
+    trials = {}
+    for study in (few, many):
+        plan = build(study, None)
+        plan.expand(cell, {"learning_rate": 0.01, "batch_size": 16, "optimizer": "adam"})
+        trials[study] = [t for t in plan.trials if t.stage == "replicate"]
+    assert [t.draw for t in trials[many]] == [r % 3 for r in range(20)]
+    assert {t.trial_id for t in trials[few]} < {t.trial_id for t in trials[many]}
+
+
+def test_grid_trials_never_share_a_seed_with_replicates():
+    plan = build(load("digits"), None)
+    assert {trial.replicate for trial in plan.trials} == {GRID_REPLICATE}
+
+
+@pytest.mark.parametrize(("kind", "selections"), [("full_grid", 20), ("retune", 120)])
+def test_every_configuration_in_every_replicate(kind, selections):
+    plan = build(load("digits", [f"protocol.kind={kind}"]), None)
+    assert kinds(plan)["grid"] == 360 * 6
+    assert kinds(plan)["select"] == selections
+    assert plan.undecided == 120
+
+
+def test_grid_trials_see_no_test_set_and_replicates_do():
+    plan = build(load("digits"), None)
+    grid = [task for task in plan.tasks.values() if task.kind == "trial"]
+    added = plan.expand(Cell("none", 0.1), grid[0].trial.configuration)
+    assert not any(task.payload["evaluate_test"] for task in grid)
+    assert all(task.payload["evaluate_test"] for task in added)
+
+
+def test_where_keeps_the_trials_that_match_and_what_they_need():
+    plan = narrow(build(load("digits"), None), {"arm": "gan", "regimen": "0.10"})
+    assert kinds(plan) == {
+        "prepare": 1, "split": 1, "allocate": 1, "train_gan": 1, "synthesize": 1,
+        "grid": 18, "select": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [({"arms": "gan"}, "unknown key 'arms'"), ({"arm": "gam"}, "did you mean 'gan'")],
+)
+def test_where_refuses_what_no_trial_has(where, message):
+    with pytest.raises(ConfigError, match=message):
+        narrow(build(load("digits"), None), where)
+
+
+def test_a_class_that_does_not_exist_is_refused_before_anything_runs():
+    with pytest.raises(ConfigError, match="has no class '10'"):
+        build(load("digits", ["imbalance.classes=[8,10]"]), None)
+
+
+def test_done_artifacts_are_read_off_the_store(tmp_path):
+    study, store = load("digits"), open_store(tmp_path / "store")
+    prepare = next(iter(build(study, store).tasks.values()))
+    with draft(store, "dataset", prepare.id, inputs={}) as made:
+        (made.path / "x").write_bytes(b"x")
+    assert build(study, store).done == {prepare.id}
+
+
+def test_a_cell_is_decided_once_all_its_trials_are_settled():
+    plan = build(load("digits"), None)
+    select = plan.tasks[plan.selections[Cell("none", 0.1)]]
+    plan.done.update(select.needs[1:])
+    assert not plan.is_ready(select)
+    plan.failures[select.needs[0]] = Failure(1, "lost", final=False)
+    assert not plan.is_ready(select)
+    plan.failures[select.needs[0]] = Failure(2, "diverged", final=True)
+    assert plan.is_ready(select)
+
+
+def test_what_needs_a_failed_task_is_blocked_with_its_cause():
+    plan = build(load("digits"), None)
+    gan = next(task for task in plan.tasks.values() if task.kind == "train_gan")
+    plan.failures[gan.id] = Failure(2, "loss is NaN", final=True)
+    blocked = plan.blocked()
+    assert set(blocked.values()) == {gan.id}
+    stopped = [plan.tasks[id_] for id_ in blocked]
+    assert {task.kind for task in stopped} == {"synthesize", "trial", "select", "exhibits"}
+    assert {task.trial.arm for task in stopped if task.trial} == {"gan"}

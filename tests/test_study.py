@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from synthtrial.errors import ConfigError
+from synthtrial.study import load, shipped_folder, shipped_studies
+
+
+@pytest.mark.parametrize("path", sorted(shipped_folder().rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_loads(path):
+    assert load(path).name == path.stem
+
+
+def test_the_digits_study_is_what_its_documentation_says():
+    study = load("digits")
+    assert list(study.arms) == ["none", "standard", "gan", "class_weights", "oversample_matched"]
+    assert len(study.configurations) == 18
+    assert study.settings.regimens == [0.1, 0.25, 0.5, 1.0]
+    assert (study.draws, study.settings.protocol.replicates) == (3, 6)
+    assert study.settings.imbalance.classes == study.minority == ["8", "9"]
+    assert study.arms["class_weights"].settings.class_weights == "balanced"
+    assert study.arms["oversample_matched"].balance == study.arms["gan"].balance
+
+
+def test_overrides_apply_in_order_and_are_typed():
+    study = load("digits", ["training.epochs=3", "training.epochs=4", "arms.gan.sampler=balanced"])
+    assert study.settings.training.epochs == 4
+    assert study.arms["gan"].settings.sampler == "balanced"
+    assert study.arms["gan"].settings.synthetic
+
+
+def test_a_snapshot_reads_back_as_the_same_study(tmp_path):
+    study = load("digits", ["seed=5", "arms.extra.augment=[{name: flip, vertical: 0.0}]"])
+    path = tmp_path / "snapshot.yaml"
+    path.write_text(study.snapshot())
+    again = load(path)
+    assert again.settings == study.settings
+    assert again.digest == study.digest
+    assert again.configurations == study.configurations
+    assert again.arms["extra"].augment == study.arms["extra"].augment
+
+
+def test_draws_default_to_one_for_each_replicate():
+    assert load("digits", ["protocol.draws=null", "protocol.replicates=4"]).draws == 4
+
+
+def test_grid_values_take_the_type_of_the_setting():
+    study = load("digits", ["grid={learning_rate: [1], batch_size: ['8']}"])
+    assert [
+        (c["learning_rate"], c["batch_size"], c["optimizer"]) for c in study.configurations
+    ] == [
+        (1.0, 8, "momentum"),
+        (1.0, 8, "adam"),
+    ]
+    assert isinstance(study.configurations[0]["learning_rate"], float)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("traning.epochs=3", "unknown setting 'traning': did you mean 'training'?"),
+        ("training.epoch=3", "unknown setting 'training.epoch': did you mean 'epochs'?"),
+        ("training.epochs=many", "setting 'training.epochs': Value 'many'"),
+        ("split=3", "a section takes"),
+        ("arms.gan.sampler=even", r"expected one of \['shuffle', 'balanced'\]"),
+        ("arms.gan.balance.trget=0.1", "did you mean 'target'?"),
+        ("arms.mixup={}", "the arm 'mixup' is empty and no installed arm has that name"),
+        ("arms.x.preset=standrd", "unknown arm 'standrd': did you mean 'standard'?"),
+        ("arms.x.repeat=gam", "did you mean 'gan'?"),
+        ("arms.x.augment=[{name: shfit}]", "unknown augmentation 'shfit'"),
+        ("arms.x.augment=[{name: shift, pixel: 2}]", "did you mean 'pixels'?"),
+        ("dataset.name=digit", "unknown dataset 'digit': did you mean 'digits'?"),
+        ("classifier.name=resnet", "unknown classifier 'resnet'"),
+        ("generator.name=vae", "unknown generator 'vae'"),
+        ("generator.name=null", "the section 'generator' must name one"),
+        ("dataset.name=null", "the section 'dataset' must name one"),
+        ("grid={rate: [1]}", "unknown axis 'rate'"),
+        ("grid={batch_size: []}", "has no values"),
+        ("grid={batch_size: [big]}", "batch_size"),
+        ("regimens=[0]", "give a fraction up to 1 or a whole number"),
+        ("regimens=[1.5]", "give a fraction up to 1 or a whole number"),
+        ("regimens=[0.1,0.1]", "one is given twice"),
+        ("regimens=[]", "there are none"),
+        ("split.test=1.2", "must lie between 0 and 1"),
+        ("imbalance.remove=1.0", "allowed: 0 to below 1"),
+        ("protocol.draws=9", "9 draws and 6 replicates"),
+        ("protocol.select_by=auc", "which metrics does not list"),
+        ("metrics=[accuracy,recal]", "unknown metric 'recal'"),
+        ("statistics.baseline=nothing", "unknown arm 'nothing'"),
+        ("balance.target=null", "give either target or count"),
+        ("balance.count=10", "give either target or count"),
+        ("balance.target=1.5", "allowed: between 0 and 1"),
+        ("name=a b", "use letters, digits"),
+        ("name=null", "name"),
+    ],
+)
+def test_a_mistake_is_one_clear_error(override, message):
+    with pytest.raises(
+        ConfigError, match=message.replace("?", r"\?") if "?" in message else message
+    ):
+        load("digits", [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not readable YAML"),
+        ("- a\n- b\n", "must hold settings"),
+        ("seed: 1\n", "the setting 'name' is missing"),
+        ("name: x\narms: [none]\n", "arms must map"),
+        ("name: x\narms: {none: {}}\nclassifier: {name: small_cnn}\n", "must name one"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load(path)
+
+
+def test_an_unknown_study_is_answered_with_those_there_are():
+    with pytest.raises(ConfigError, match="unknown study 'digit': did you mean 'digits'"):
+        load("digit")
+    with pytest.raises(ConfigError, match=r"no study file .*nowhere.yaml; shipped: .*digits"):
+        load("nowhere.yaml")
+
+
+def test_an_override_without_a_value_is_refused():
+    with pytest.raises(ConfigError, match="not of the form key=value"):
+        load("digits", ["training.epochs"])
+
+
+def test_names_in_a_study_cannot_make_python_import_anything(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("name: x\ndataset: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(ConfigError, match="not readable YAML"):
+        load(path)
+
+
+def test_shipped_studies_are_found_wherever_the_working_directory_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(shipped_studies()["digits"], Path)
+    assert dataclasses.is_dataclass(load("digits").settings)

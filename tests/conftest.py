@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,24 +18,38 @@ TINY = (
 )
 
 
+def tiny_overrides(place: Path, cache: Path) -> list[str]:
+    return [
+        *TINY,
+        f"store.path={place / 'store'}",
+        f"store.report_path={place / 'reports'}",
+        f"store.cache_path={cache}",
+    ]
+
+
 @pytest.fixture
 def tiny(tmp_path: Path):
     """Overrides of a digits study that runs in seconds, in a store of its own."""
 
-    def make(*overrides: str, folder: str = "one"):
-        place = tmp_path / folder
-        return [
-            *TINY,
-            f"store.path={place / 'store'}",
-            f"store.report_path={place / 'reports'}",
-            f"store.cache_path={tmp_path / 'cache'}",
-            *overrides,
-        ]
+    def make(*overrides: str, folder: str = "one") -> list[str]:
+        return [*tiny_overrides(tmp_path / folder, tmp_path / "cache"), *overrides]
 
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def synthtrial_command() -> list[str]:
     """The command line, in this interpreter, as a process is started with it."""
     return [sys.executable, "-m", "synthtrial.cli"]
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory, synthtrial_command) -> tuple[list[str], str]:
+    """Overrides and output of one finished tiny study, shared by the tests that only look."""
+    place = tmp_path_factory.mktemp("finished")
+    overrides = tiny_overrides(place, place / "cache")
+    done = subprocess.run(
+        [*synthtrial_command, "run", "digits", *overrides], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return overrides, done.stdout

@@ -47,7 +47,7 @@ class Clock:
     def __init__(self, plan: Plan, store: Store | None) -> None:
         self._plan = plan
         source = plan.study.dataset.load()
-        self._rows = source.expected_rows
+        self._rows: int = source.expected_rows
         self._image_bytes = math.prod(source.image_shape)
         self._measured = _measured_step_seconds(store) if store is not None else {}
 

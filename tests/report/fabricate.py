@@ -98,16 +98,25 @@ def study(
     draw_effect = random.normal(0, noise, plan.draws)
     for (g, regimen), arm in itertools.product(enumerate(plan.regimens), plan.arm_names):
         effect = EFFECTS.get(arm, (0.1,) * 4)[g % 4]
-        grid = 0.55 + 0.35 * BASE[g % 4] + 0.5 * effect - np.abs(random.normal(0, 0.08, len(points)))
+        grid = (
+            0.55 + 0.35 * BASE[g % 4] + 0.5 * effect - np.abs(random.normal(0, 0.08, len(points)))
+        )
         best = int(np.argmax(grid))
         for point, value in zip(points, grid, strict=True):
             row = dict.fromkeys(TRIAL_COLUMNS, "") | {
-                "stage": "grid", "replicate": -1, "draw": 0, "configuration": point,
-                "status": "done", "validation": value, "overall": np.nan,
+                "stage": "grid",
+                "replicate": -1,
+                "draw": 0,
+                "configuration": point,
+                "status": "done",
+                "validation": value,
+                "overall": np.nan,
             }
             rows.append(row | {"arm": arm, "regimen": regimen})
             scores.append(np.full(len(plan.classes), np.nan))
-        chosen.append({"arm": arm, "regimen": regimen, "replicate": -1, "configuration": points[best]})
+        chosen.append(
+            {"arm": arm, "regimen": regimen, "replicate": -1, "configuration": points[best]}
+        )
         for replicate in range(plan.replicates):
             draw = replicate % plan.draws
             done = (replicate + 0.2 * plan.arm_names.index(arm)) < finished * plan.replicates
@@ -116,8 +125,12 @@ def study(
             level = np.where(rare, minority, 0.86 + 0.03 * g - 0.05 * effect)
             value = np.clip(level + random.normal(0, noise / 2, rare.size), 0, 1)
             row = dict.fromkeys(TRIAL_COLUMNS, "") | {
-                "stage": "replicate", "replicate": replicate, "draw": draw, "arm": arm,
-                "regimen": regimen, "configuration": points[best],
+                "stage": "replicate",
+                "replicate": replicate,
+                "draw": draw,
+                "arm": arm,
+                "regimen": regimen,
+                "configuration": points[best],
                 "status": "done" if done else "waiting",
                 "overall": value.mean() if done else np.nan,
                 "validation": grid[best] - 0.02 + random.normal(0, 0.02) if done else np.nan,
@@ -183,9 +196,15 @@ def _synthetic(plan: Design) -> pd.DataFrame:
         added = round(100 * regimen) if rare else 0
         rows.append(
             {
-                "arms": "gan, oversample_matched", "regimen": regimen, "draw": draw,
-                "class_name": name, "chosen": rare, "real": real, "intended": added,
-                "added": added, "expected": 0.1 if rare else 0.1,
+                "arms": "gan, oversample_matched",
+                "regimen": regimen,
+                "draw": draw,
+                "class_name": name,
+                "chosen": rare,
+                "real": real,
+                "intended": added,
+                "added": added,
+                "expected": 0.1,
                 "realised": (real + added) / (1170 * regimen),
             }
         )
@@ -210,6 +229,6 @@ def _pictures(plan: Design, folder: Path) -> tuple[Picture, ...]:
 
 def _eight(random: np.random.Generator) -> np.ndarray:
     """An 8 as the digits data have it, with noise."""
-    art = "00111000 01000100 01000100 00111000 01000100 01000100 01000100 00111000".split()
+    art = ["00111000", "01000100", "01000100", "00111000"] * 2
     ink = np.array([[int(pixel) for pixel in line] for line in art]) * 200
     return np.clip(ink + random.normal(0, 30, (8, 8)), 0, 255).astype(np.uint8)

@@ -52,19 +52,19 @@ targets = st.sampled_from([0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.33, 0.4, 0.45])
 
 
 @given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=3), others=st.integers(0, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_exclusive_classes_get_the_fewest_images_that_will_do(counts, others):
     demand = disjoint(counts, sum(counts) + others, 0.3)
     found = fewest(demand)
     assert demand.is_met(found)
-    if sum(found) <= 60:
+    if sum(found) <= 40:
         assert brute_force(demand, sum(found)) == sum(found)
 
 
 @given(
     rows=st.lists(st.sets(st.integers(0, 2), max_size=3), min_size=3, max_size=40), target=targets
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_overlapping_classes_get_the_fewest_images_that_will_do(rows, target):
     assume(all(any(q in row for row in rows) for q in range(3)))
     demand = overlapping(rows, 3, target)
@@ -76,7 +76,7 @@ def test_overlapping_classes_get_the_fewest_images_that_will_do(rows, target):
         return
     assert demand.is_met(found)
     assert target <= largest_target(demand) + 1e-9
-    if sum(found) <= 60:
+    if sum(found) <= 40:
         assert brute_force(demand, sum(found)) == sum(found)
     else:
         assert brute_force(demand, 40) is None
@@ -87,7 +87,7 @@ def test_overlapping_classes_get_the_fewest_images_that_will_do(rows, target):
     others=st.integers(0, 5000),
     target=targets,
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_the_closed_solution_and_the_program_agree(counts, others, target):
     demand = disjoint(counts, sum(counts) + others, target)
     try:
@@ -162,16 +162,14 @@ def test_awkward_shares_of_many_rows_are_decided_exactly():
 
 
 @given(
-    rows=st.lists(st.sets(st.integers(0, 2), max_size=3), min_size=8, max_size=60),
-    target=st.sampled_from([0.1, 0.25, 0.3]),
+    rows=st.lists(st.sets(st.integers(0, 2), max_size=2), max_size=40),
+    target=st.sampled_from([0.15, 0.2, 0.25]),
     margin=st.sampled_from([0.3, 1.0]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 def test_where_the_bounds_do_not_meet_the_gap_is_searched(rows, target, margin):
-    assume(all(any(q in row for row in rows) for q in range(3)))
-    demand = overlapping(rows, 3, target)
-    assume(target < largest_target(demand) - 0.05)
-    assume(not demand.is_met((0, 0, 0)))
+    demand = overlapping([*rows, {0}, {1}, {2}, *[set()] * 20], 3, target)
+    assert target < largest_target(demand)
     exact = sum(fewest_by_program(demand))
     with pytest.MonkeyPatch.context() as patch:  # a coarse margin sends every case to the search
         patch.setattr("synthtrial.synthesis.minimum._MARGIN", margin)

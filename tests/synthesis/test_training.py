@@ -1,9 +1,9 @@
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -57,15 +57,15 @@ def differs(one, two):
 
 def test_the_generator_learns_what_a_class_looks_like():
     built = networks()
-    config = {"steps": 80, "global_batch": 16, "generator_learning_rate": 4e-3}
+    config = {"steps": 80, "global_batch": 8, "generator_learning_rate": 4e-3}
     result = train(config | {"discriminator_learning_rate": 8e-3}, built=built)
-    generator = built.generator
-    generator.load_state_dict(result.ema_state)
+    built.generator.load_state_dict(result.ema_state)
+    z_BZ = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        x_BCHW = generator(torch.randn(50, 8), torch.eye(2).repeat_interleave(25, dim=0))
-    above_B = (x_BCHW[:, 0, :4].mean(dim=(1, 2)) - x_BCHW[:, 0, 4:].mean(dim=(1, 2))).view(2, 25)
-    assert bool((above_B[0] > 0.3).all())
-    assert bool((above_B[1] < -0.3).all())
+        x_BCHW = built.generator(z_BZ, torch.eye(2).repeat_interleave(25, dim=0))
+    above_B = x_BCHW[:, 0, :4].mean(dim=(1, 2)) - x_BCHW[:, 0, 4:].mean(dim=(1, 2))
+    right_B = torch.cat([above_B[:25] > 0.3, above_B[25:] < -0.3])
+    assert int(right_B.sum()) >= 45
 
 
 def test_equal_seeds_give_equal_bits():
@@ -92,11 +92,12 @@ def test_images_too_many_for_the_device_are_gathered_instead(monkeypatch):
     assert not differs(resident, train())
 
 
-def test_the_result_says_what_was_done():
-    result = train({"steps": 250, "discriminator_steps": 2, "global_batch": 2})
-    assert (result.steps, result.skipped) == (250, 0)
-    assert result.images_seen == 250 * 2 * 2
-    assert result.history["step"] == [*range(3, 250, 3), 250]
+def test_the_result_says_what_was_done(monkeypatch):
+    monkeypatch.setattr("synthtrial.synthesis.training.HISTORY_POINTS", 4)
+    result = train({"steps": 10, "discriminator_steps": 2, "global_batch": 2})
+    assert (result.steps, result.skipped) == (10, 0)
+    assert result.images_seen == 10 * 2 * 2
+    assert result.history["step"] == [3, 6, 9, 10]
     assert np.isfinite(result.history["generator_loss"]).all()
     assert np.isfinite(result.history["discriminator_loss"]).all()
     assert result.seconds > 0
@@ -195,18 +196,14 @@ def test_ranks_without_a_process_group_are_refused():
 
 
 RANK = """
-    import json, os, sys, warnings
-    warnings.simplefilter("error")
-    import numpy as np, torch
-    import torch.distributed as dist
-    from synthtrial.config import GanTrainingConfig
-    from synthtrial.synthesis.generators import PROJECTION, ProjectionConfig
-    from synthtrial.synthesis.training import build_networks, train_gan
+import json, os, sys
+import numpy as np, torch
+import torch.distributed as dist
+from synthtrial.config import GanTrainingConfig
+from synthtrial.synthesis.generators import PROJECTION, ProjectionConfig
+from synthtrial.synthesis.training import build_networks, train_gan
 
-    torch.set_num_threads(1)
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    if world > 1:
-        dist.init_process_group("gloo")
+def train(path, rank, world_size):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, size=(30, 1, 8, 8), dtype=np.uint8)
     targets = np.eye(3, dtype=np.float32)[np.arange(30) % 3]
@@ -218,60 +215,57 @@ RANK = """
     calls = []
     result = train_gan(
         networks, images, np.arange(30), targets, config, seed=0, draw=0, rank=rank,
-        world_size=world, report=lambda step, losses: calls.append(step) or step == 4,
+        world_size=world_size, report=lambda step, losses: calls.append(step) or step == 4,
     )
-    np.savez(sys.argv[1], **{k: v.numpy() for k, v in result.ema_state.items()})
-    print(json.dumps([result.steps, result.images_seen, result.history, calls]))
-    if world > 1:
-        dist.destroy_process_group()
+    np.savez(path, **{name: value.numpy() for name, value in result.ema_state.items()})
+    return [result.steps, result.images_seen, result.history, calls]
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    print(json.dumps(train(sys.argv[1], dist.get_rank(), dist.get_world_size())))
+    dist.destroy_process_group()
 """
 
 
-def launch(tmp_path, world):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    script = tmp_path / "rank.py"
-    script.write_text(textwrap.dedent(RANK))
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
-    shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, script, tmp_path / f"{world}-{rank}.npz"],
-            env=os.environ | shared | {"RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
+def launch(script, path, rank, port):
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    group |= {"WORLD_SIZE": "2", "RANK": str(rank), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", script, path],
+        env=os.environ | group,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_two_processes_train_what_one_would(tmp_path):
-    runs = {}
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    paths = [tmp_path / "0.npz", tmp_path / "1.npz"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [launch(script, path, rank, port) for rank, path in enumerate(paths)]
     try:
-        running = {world: launch(tmp_path, world) for world in (1, 2)}
-        for world, processes in running.items():
-            for rank, process in enumerate(processes):
-                out, err = process.communicate(timeout=120)
-                assert process.returncode == 0, err
-                state = dict(np.load(tmp_path / f"{world}-{rank}.npz"))
-                runs[world, rank] = (json.loads(out), state)
+        alone = runpy.run_path(str(script))["train"](tmp_path / "alone.npz", 0, 1)
+        ends = [process.communicate(timeout=120) for process in processes]
     finally:
-        for processes in running.values():
-            for process in processes:
-                process.kill()
-                process.communicate()
-    (steps, seen, history, calls), alone = runs[1, 0]
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes] == [0, 0], ends
+    steps, seen, history, calls = alone
     assert (steps, seen, calls) == (4, 4 * 2 * 9, [1, 2, 3, 4])
-    for rank in (0, 1):
-        (steps2, seen2, history2, calls2), state = runs[2, rank]
-        assert (steps2, seen2) == (steps, seen)
-        assert calls2 == (calls if rank == 0 else [])
+    expected = dict(np.load(tmp_path / "alone.npz"))
+    states = [dict(np.load(path)) for path in paths]
+    for rank, (out, _) in enumerate(ends):
+        steps_there, seen_there, history_there, calls_there = json.loads(out)
+        assert (steps_there, seen_there) == (steps, seen)
+        assert calls_there == (calls if rank == 0 else [])
         for name in history:
-            np.testing.assert_allclose(history2[name], history[name], rtol=1e-4, atol=1e-5)
-        for name, value in alone.items():
-            # Adam turns rounding of tiny gradients into steps of the learning rate, rarely.
-            np.testing.assert_allclose(state[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
-    for name, value in runs[2, 0][1].items():
-        np.testing.assert_array_equal(value, runs[2, 1][1][name])
+            np.testing.assert_allclose(history_there[name], history[name], rtol=1e-4, atol=1e-5)
+        for name, value in expected.items():
+            np.testing.assert_allclose(states[rank][name], value, rtol=1e-3, atol=1e-5)
+            np.testing.assert_array_equal(states[rank][name], states[0][name])

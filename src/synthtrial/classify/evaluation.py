@@ -12,7 +12,7 @@ from torch import nn
 
 from synthtrial.classify import metrics as scoring
 from synthtrial.classify.losses import make_labels, make_objective
-from synthtrial.classify.rows import Rows, evaluation_batches
+from synthtrial.classify.rows import Rows, evaluation_batches, normalise
 from synthtrial.errors import TrainingError
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -42,6 +42,24 @@ def make_forward(model: nn.Module, precision: str, device: torch.device) -> Forw
     return forward
 
 
+def check_outputs(
+    model: nn.Module, rows: Rows, classes: Sequence[str], device: torch.device
+) -> None:
+    """Try the model on one image before a whole training is spent on it.
+
+    Raises:
+        TrainingError: it does not return one logit for each class.
+    """
+    model.eval()
+    with torch.inference_mode():
+        got = model(normalise(rows.images(np.zeros(1, dtype=np.intp), device))).shape
+    if got != (1, len(classes)) or rows.targets_NK.shape[1] != len(classes):
+        raise TrainingError(
+            f"for one image the classifier returned an output of shape {tuple(got)}, and targets "
+            f"have {rows.targets_NK.shape[1]} columns; both must fit the {len(classes)} classes"
+        )
+
+
 def make_judge(
     rows: Rows,
     classes: Sequence[str],
@@ -58,11 +76,6 @@ def make_judge(
 
     def judge() -> tuple[np.ndarray, float, float | None]:
         logits = _logits(forward, evaluation_batches(rows, device))
-        if logits.shape != (len(rows), len(classes)):
-            raise TrainingError(
-                f"the classifier returned logits of shape {tuple(logits.shape)} for {len(rows)} "
-                f"images and {len(classes)} classes"
-            )
         loss = float(objective.loss(logits, labels).mean())
         logits_NK = logits.cpu().numpy()
         if not math.isfinite(loss):

@@ -21,7 +21,7 @@ from torch import nn
 
 from synthtrial.classify import metrics as scoring
 from synthtrial.classify.augment import Augmentation
-from synthtrial.classify.evaluation import make_forward, make_judge
+from synthtrial.classify.evaluation import check_outputs, make_forward, make_judge
 from synthtrial.classify.losses import balanced_row_weights, make_labels, make_objective
 from synthtrial.classify.rows import Rows, training_batches
 from synthtrial.config import TrainingConfig
@@ -159,6 +159,7 @@ def fit(
     if augment is None:
         train = train.normalised()
     model = _place(model, device)
+    check_outputs(model, validation, classes, device)
     objective = make_objective(
         train.targets_NK,
         multi_label=multi_label,

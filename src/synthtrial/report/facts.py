@@ -55,6 +55,9 @@ CURVE_COLUMNS = {
     "train_loss": "float64",  # real rows only
     "validation_loss": "float64",
 }
+CHOSEN_COLUMNS = {"arm": "str", "regimen": "float64", "replicate": "int64", "configuration": "str"}
+
+TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -157,8 +160,8 @@ class Facts:
         design: the layout.
         trials: one row for each planned trial, done or not (``TRIAL_COLUMNS``).
         class_scores: test score of each class, one column a class, index as ``trials``.
-        counts: images by draw, role (``train``, ``removed``, ``validation``, ``test``) and class;
-            the class name ``""`` counts images whatever their class (``COUNT_COLUMNS``).
+        counts: images by draw, role (``train``, ``removed``, ``validation``, ``unused``, ``test``)
+            and class; class name ``""`` counts all images of the role (``COUNT_COLUMNS``).
         regimen_images: real images of each regimen in draw 0.
         synthetic: allocations (``SYNTHETIC_COLUMNS``).
         curves: of replicate trials at the smallest and largest regimen (``CURVE_COLUMNS``).
@@ -176,11 +179,7 @@ class Facts:
     synthetic: pd.DataFrame = field(default_factory=lambda: empty(SYNTHETIC_COLUMNS))
     curves: pd.DataFrame = field(default_factory=lambda: empty(CURVE_COLUMNS))
     pictures: tuple[Picture, ...] = ()
-    chosen: pd.DataFrame = field(
-        default_factory=lambda: empty(
-            {"arm": "str", "regimen": "float64", "replicate": "int64", "configuration": "str"}
-        )
-    )
+    chosen: pd.DataFrame = field(default_factory=lambda: empty(CHOSEN_COLUMNS))
     notes: tuple[str, ...] = ()
 
     @property
@@ -194,9 +193,14 @@ def empty(columns: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as plain dicts by column name."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def regimen_text(regimen: float) -> str:
-    """Name a regimen for people: ``10 %`` of the training set, or ``2,050 images``."""
-    return f"{100 * regimen:g} %" if regimen <= 1 else f"{regimen:,.0f} images"
+    """Name a regimen for people: ``10 %`` (with a no-break space), or ``2,050 images``."""
+    return f"{100 * regimen:.6g}\u00a0%" if regimen <= 1 else f"{regimen:,.0f} images"
 
 
 def listing(words: list[str] | tuple[str, ...], last: str = "and") -> str:

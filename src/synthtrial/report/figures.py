@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from synthtrial.report.facts import Facts, regimen_text
+from synthtrial.report.facts import MINUS, Facts, records, regimen_text
 from synthtrial.report.style import (
     ACCENT,
     GRID,
@@ -49,8 +49,8 @@ def class_counts(facts: Facts) -> list[Panel]:
     ).reindex(list(design.classes), fill_value=0)
     if counts.empty:
         return []
-    after = table["train"] if "train" in table else pd.Series(0, table.index)
-    before = after + (table["removed"] if "removed" in table else 0)
+    after = table.get("train", pd.Series(0, table.index))
+    before = after + table.get("removed", pd.Series(0, table.index))
     with drawing():
         figure, axes = new_figure(5.6, 1.0 + 0.27 * len(design.classes))
         places = np.arange(len(design.classes))
@@ -103,12 +103,11 @@ def synthetic_counts(facts: Facts, summary: pd.DataFrame) -> list[Panel]:
                 real, added = rows.real.fillna(0), rows.added.fillna(0)
                 axes.barh(places, real, 0.66, color=SHADE)
                 axes.barh(places, added, 0.66, left=real, color=ACCENT)
-                for place, row in enumerate(rows.itertuples()):
-                    if row.added:
-                        text = f"+{row.added:,.0f} ({100 * row.realised:.1f} %)"
+                for place, row in enumerate(records(rows.fillna(0.0))):
+                    if row["added"]:
                         axes.annotate(
-                            text,
-                            (row.real + row.added, place),
+                            f"+{row['added']:,.0f} ({100 * row['realised']:.1f} %)",
+                            (row["real"] + row["added"], place),
                             (5, 0),
                             textcoords="offset points",
                             va="center",
@@ -124,9 +123,9 @@ def synthetic_counts(facts: Facts, summary: pd.DataFrame) -> list[Panel]:
                 _legend(axes, handles, ["real", "added (prevalence)"])
             slug = f"synthetic-counts-{regimen_slug(regimen)}" + (f"-{number}" if several else "")
             listed = "; ".join(
-                f"{name}: {row.real:.0f} real, {row.added:.0f} added"
-                for name, row in rows.iterrows()
-                if row.added
+                f"{row['class_name']}: {row['real']:.0f} real, {row['added']:.0f} added"
+                for row in records(rows.reset_index())
+                if row["added"]
             )
             panels.append(Panel(slug, f"Real and added images at {title}. {listed}", figure))
     return panels
@@ -157,10 +156,8 @@ def cell_means(facts: Facts, means: pd.DataFrame) -> list[Panel]:
             handles = [_handle(style) for style in styles_of(facts).values()]
             _legend(axes, handles, list(styles_of(facts)), columns=3)
         listed = "; ".join(
-            f"{row.arm} at {regimen_text(row.regimen)}: {row.mean:.3f}"
-            for row in rows.rename(columns={"mean": "mean_"})
-            .rename(columns={"mean_": "mean"})
-            .itertuples(index=False)
+            f"{row['arm']} at {regimen_text(row['regimen'])}: {row['mean']:.3f}"
+            for row in records(rows)
         )
         panels.append(Panel(f"cell-means-{scope}", f"{title}. {listed}", figure))
     return panels
@@ -238,7 +235,7 @@ def _draw_curves(axes: Axes, mine: pd.DataFrame, style: ArmStyle) -> float:
     axes.text(
         0.97,
         0.95,
-        f"gap {gap:+.2f}".replace("-", "−"),
+        f"gap {gap:+.2f}".replace("-", MINUS),
         transform=axes.transAxes,
         ha="right",
         va="top",

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from synthtrial.report.facts import TERMINAL, Facts, count_text, listing, regimen_text
+from synthtrial.report.facts import TERMINAL, TIMES, Facts, count_text, listing, regimen_text
 from synthtrial.report.style import ACCENT, INK, MUTED, PAPER, Panel, drawing, new_figure
 from synthtrial.report.tables import reported_trials
 from synthtrial.report.verdict import readable
 
-_LINE, _TITLE, _GAP = 0.17, 0.2, 0.3  # inches: a line of text, a title, the space for an arrow
+_LINE, _TITLE, _GAP = 0.185, 0.21, 0.28  # inches: a line of text, a title, the space for an arrow
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def stations(facts: Facts) -> list[Box]:
             (f"{number('test')}test, fixed", f"{number('validation')}validation, per draw"),
         )
     ]
-    removed = ()
+    removed: tuple[str, ...] = ()
     if design.reduced and design.removed_fraction:
         percent = f"{100 * design.removed_fraction:g} % of {listing(list(design.reduced))}"
         removed = (f"{number('removed')}taken away:", _fit(percent, 26))
@@ -65,7 +65,7 @@ def stations(facts: Facts) -> list[Box]:
     ]
     boxes.append(
         Box(
-            f"{count_text(len(design.regimens), 'regimen')} × {count_text(design.draws, 'draw')}",
+            f"{len(design.regimens)} regimens {TIMES} {count_text(design.draws, 'draw')}",
             tuple(_wrap(parts)),
             ("one generator for each", "regimen and draw") if design.synthetic_arms else (),
             accent=bool(design.synthetic_arms),
@@ -84,12 +84,12 @@ def _trial_boxes(facts: Facts) -> list[Box]:
     for stage, title, line in (
         (
             "grid",
-            f"Grid: {design.configurations} configurations × {cells} cells",
+            f"Grid: {design.configurations} configurations {TIMES} {cells} cells",
             f"best validation {readable(design.selector)} wins",
         ),
         (
             "replicate",
-            f"Replicates: {design.replicates} × {cells} cells",
+            f"Replicates: {design.replicates} {TIMES} {cells} cells",
             f"judged on test: {readable(design.overall_metric)}, {readable(design.class_metric)}",
         ),
     ):
@@ -142,11 +142,11 @@ def _draw(axes: Axes, box: Box, top: float, *, last: bool) -> None:
     axes.add_patch(patch)
     centre = left + width / 2
     axes.text(
-        centre, top + 0.2, box.title, ha="center", va="center", fontweight="bold", fontsize=9.5
+        centre, top + 0.2, box.title, ha="center", va="center", fontweight="bold", fontsize=10.5
     )
     for number, line in enumerate(box.lines):
         y = top + 0.2 + _TITLE + _LINE * number
-        axes.text(centre, y, line, ha="center", va="center", fontsize=8.8, color=MUTED)
+        axes.text(centre, y, line, ha="center", va="center", fontsize=9.6, color=MUTED)
     if box.aside:
         colour = ACCENT if box.accent else MUTED
         middle = top + box.height / 2
@@ -154,7 +154,7 @@ def _draw(axes: Axes, box: Box, top: float, *, last: bool) -> None:
         axes.plot([start, start + 0.22], [middle, middle], color=colour, lw=0.9)
         for number, line in enumerate(box.aside):
             y = middle + _LINE * (number - (len(box.aside) - 1) / 2)
-            axes.text(start + 0.29, y, line, va="center", fontsize=8.8, color=INK)
+            axes.text(start + 0.29, y, line, va="center", fontsize=9.6, color=INK)
     if not last:
         axes.annotate(
             "",
@@ -164,7 +164,7 @@ def _draw(axes: Axes, box: Box, top: float, *, last: bool) -> None:
         )
 
 
-def _wrap(parts: list[str], width: int = 44) -> list[str]:
+def _wrap(parts: list[str], width: int = 38) -> list[str]:
     """Set a list in lines, breaking between its parts only."""
     lines = [""]
     for part in parts:

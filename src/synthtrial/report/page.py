@@ -20,7 +20,7 @@ from markupsafe import Markup
 from synthtrial import __version__
 from synthtrial.identity import code_digest
 from synthtrial.report import figures, tables, verdict, views
-from synthtrial.report.facts import Facts, listing, regimen_text
+from synthtrial.report.facts import DASH, Facts, listing, records, regimen_text
 from synthtrial.report.flow import flow
 from synthtrial.report.style import Panel, save
 from synthtrial.store.files import storage_errors, temporary_name
@@ -192,9 +192,11 @@ def _progress(facts: Facts, blocks: pd.DataFrame) -> list[tuple[str, int, int]]:
 
 def _allocation_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     rows = []
-    for row in table[table.chosen].to_dict("records"):
+    for row in records(table[table.chosen]):
         low, high = 100 * row["realised_low"], 100 * row["realised_high"]
-        realised = f"{low:.1f} %" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f}–{high:.1f} %"
+        realised = (
+            f"{low:.1f} %" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f}{DASH}{high:.1f} %"
+        )
         rows.append(
             {
                 "arms": row["arms"],
@@ -216,7 +218,8 @@ def _optimism(table: pd.DataFrame) -> str:
     if chosen.empty:
         return ""
     gap = chosen.score - chosen.replicate_score
-    return f"{views.number(float(gap.mean()), signed=True)} on average over {len(chosen)} cells"
+    size, way = views.number(abs(float(gap.mean()))), "higher" if gap.mean() >= 0 else "lower"
+    return f"{size} {way} in the grid than in fresh replicates, on average over {len(chosen)} cells"
 
 
 def _messages(failures: pd.DataFrame) -> list[tuple[str, str, str, str]]:
@@ -225,7 +228,7 @@ def _messages(failures: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     broken = failures[failures.message != ""]
     return [
         (regimen_text(row["regimen"]), row["arm"], row["stage"], row["message"][:300])
-        for row in broken.to_dict("records")
+        for row in records(broken)
     ]
 
 

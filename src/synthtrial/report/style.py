@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER, SHADE = "#1b1f24", "#667085", "#e4e7ec", "#fffffe", "#c3c9d3"
@@ -120,9 +122,12 @@ def arm_styles(arms: Sequence[str], baseline: str, synthetic: Sequence[str]) -> 
 @contextmanager
 def drawing() -> Iterator[None]:
     """Use the report's look within the block; matplotlib's own settings come back after it."""
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
+    look: Any = {
+        # A user's matplotlibrc must not change the figures, nor may the figures the backend.
+        **{key: mpl.rcParamsDefault[key] for key in mpl.rcParamsDefault if key != "backend"},
+        **_RC,
+    }
+    with mpl.rc_context(look), warnings.catch_warnings():
         # Scripts that the bundled font lacks: the SVG keeps the text, the page has the font.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
@@ -153,11 +158,15 @@ def save(panel: Panel, folder: Path) -> str:
     Returns:
         An ``<svg>`` element without size, with CSS variables for colours and ids of its own.
     """
+    figure, buffer = panel.figure, io.StringIO()
     with drawing():
-        buffer = io.BytesIO()
-        panel.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        panel.figure.savefig(folder / f"{panel.slug}.png", dpi=200, metadata={"Software": None})
-    text = buffer.getvalue().decode()
+        canvas: Any = FigureCanvasSVG(figure)  # its methods are not annotated
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+        figure.set_layout_engine("none")  # laid out once for both files: it takes most of the time
+        figure.set_dpi(200)
+        canvas = FigureCanvasAgg(figure)
+        canvas.print_png(folder / f"{panel.slug}.png", metadata={"Software": None})
+    text = buffer.getvalue()
     (folder / f"{panel.slug}.svg").write_text(text, encoding="utf-8")
     return inline(text, panel.slug, panel.alt)
 

@@ -135,10 +135,11 @@ def differences_table(
 
     Returns:
         Columns regimen, arm, baseline, scope, class_name, metric, difference, low, high,
-        standard_error, df, p_value, draws, n, varies_with.
+        standard_error, df, p_value, draws, n, varies_with, stamps (of either arm).
     """
     results = long_results(facts) if results is None else results
     baselines = (facts.design.baseline,) if baselines is None else baselines
+    stamps = cell_stamps(facts)
     rows = []
     for (regimen, scope, class_name), group in _by_target(results):
         data = block_means(group.value, list(group.arm), list(group.draw))
@@ -152,11 +153,17 @@ def differences_table(
                 found = fit.contrast(arm, baseline, facts.design.confidence)
                 if arm == baseline or found is None:
                     continue
-                place = {"regimen": regimen, "scope": scope, "class_name": class_name}
+                touched = [stamps.get((name, regimen), "").split(",") for name in (arm, baseline)]
+                place = {
+                    "regimen": regimen,
+                    "scope": scope,
+                    "class_name": class_name,
+                    "stamps": ",".join(order_stamps({s for part in touched for s in part if s})),
+                }
                 rows.append(place | {"metric": group.metric.iloc[0]} | _row(found, draws, sizes))
     columns = (
         "regimen arm baseline scope class_name metric difference low high standard_error df "
-        "p_value draws n varies_with"
+        "p_value draws n varies_with stamps"
     )
     return pd.DataFrame(rows, columns=columns.split())
 
@@ -181,7 +188,7 @@ def _by_target(
     results: pd.DataFrame,
 ) -> Iterable[tuple[tuple[float, str, str], pd.DataFrame]]:
     grouped = results.groupby(["regimen", "scope", "class_name"], sort=False)
-    return [((float(k[0]), str(k[1]), str(k[2])), part) for k, part in grouped]
+    return [((float(str(k[0])), str(k[1]), str(k[2])), part) for k, part in grouped]
 
 
 def cell_stamps(facts: Facts) -> dict[tuple[str, float], str]:
@@ -191,7 +198,8 @@ def cell_stamps(facts: Facts) -> dict[tuple[str, float], str]:
     mixed = done[done.code_digest != ""].groupby("regimen").code_digest.nunique() > 1
     waiting = (~trials.status.isin(TERMINAL)).groupby(trials.regimen).any()
     found = {}
-    for (arm, regimen), group in trials.groupby(["arm", "regimen"]):
+    for key, group in trials.groupby(["arm", "regimen"]):
+        arm, regimen = str(key[0]), float(str(key[1]))
         stamps = {stamp for text in group.stamps.unique() for stamp in text.split(",") if stamp}
         if mixed.get(regimen, False):
             stamps.add(MIXED_CODE)
@@ -199,7 +207,7 @@ def cell_stamps(facts: Facts) -> dict[tuple[str, float], str]:
             stamps.add(PROVISIONAL)
         if not facts.design.groups_known:
             stamps.add(GROUPS_UNKNOWN)
-        found[str(arm), float(str(regimen))] = ",".join(order_stamps(stamps))
+        found[arm, regimen] = ",".join(order_stamps(stamps))
     return found
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synthtrial.report.facts import Facts, count_text, listing, regimen_text
-from synthtrial.report.tables import blocks_table, differences_table
+from synthtrial.report.facts import TIMES, Facts, count_text, listing, regimen_text
+from synthtrial.report.tables import blocks_table, differences_table, study_stamps
 
 HIGHER, LOWER, UNCLEAR, UNTESTED, MISSING = "higher", "lower", "unclear", "untested", "missing"
 
@@ -63,23 +63,23 @@ def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[An
         for name in design.arm_names
         if name != design.baseline and name not in design.synthetic_arms
     ]
-    found = []
+    found: list[Answer] = []
     for regimen in design.regimens:
         here = means[
             (means.regimen == regimen) & (means.scope == scope) & (means.class_name == "")
         ].set_index("arm")["mean"]
         ranked = here.reindex(others).dropna().sort_values(ascending=False, kind="stable")
         rival = str(ranked.index[0]) if len(ranked) else ""
-        for arm in design.synthetic_arms:
-            found.append(
-                Answer(
-                    arm,
-                    regimen,
-                    _find(table, regimen, arm, design.baseline, scope),
-                    _find(table, regimen, arm, design.baseline, "overall"),
-                    _find(table, regimen, arm, rival, scope),
-                )
+        found += [
+            Answer(
+                arm,
+                regimen,
+                _find(table, regimen, arm, design.baseline, scope),
+                _find(table, regimen, arm, design.baseline, "overall"),
+                _find(table, regimen, arm, rival, scope),
             )
+            for arm in design.synthetic_arms
+        ]
     return found
 
 
@@ -112,15 +112,19 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
         return ["No arm of this study adds synthetic images; the arms are compared below."]
     if all(answer.minority.outcome == MISSING for answer in found):
         blocks = blocks_table(facts)
-        return [
-            "Nothing can be said yet.",
+        progress = (
             f"{blocks.complete.sum()} of {len(blocks)} blocks (one replicate of every arm at one "
-            "regimen) are complete.",
-        ]
+            "regimen) are complete."
+        )
+        return ["Nothing can be said yet.", progress]
     sentences = []
+    if "LEAKY" in study_stamps(facts):
+        sentences.append("These numbers are no evidence: images descend from held-out groups.")
     for arm in design.synthetic_arms:
         mine = [answer for answer in found if answer.arm == arm]
         sentences += _sentences(facts, arm, mine)
+    if not facts.finished:
+        sentences[0] = f"So far: {sentences[0][0].lower()}{sentences[0][1:]}"
     return sentences
 
 
@@ -159,6 +163,12 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
         )
     if missing:
         words.append(f"At {listing(missing)} no complete block is there to judge by.")
+    worse = _where({answer.regimen: answer.overall for answer in found}, LOWER)
+    if worse and design.minority:
+        words.append(
+            f"It has a price: {readable(design.overall_metric)} over all classes was lower at "
+            f"{listing(worse)}."
+        )
     rival = _rival_sentence(arm if len(design.synthetic_arms) > 1 else "they", found)
     return words + ([rival] if rival else [])
 
@@ -191,7 +201,8 @@ def target_text(facts: Facts) -> str:
     if not design.minority:
         return readable(design.overall_metric)
     classes = listing(list(design.minority))
-    return f"{readable(design.class_metric)} on {'class ' if len(design.minority) == 1 else ''}{classes}"
+    noun = "class " if len(design.minority) == 1 else ""
+    return f"{readable(design.class_metric)} on {noun}{classes}"
 
 
 def readable(metric: str) -> str:
@@ -206,20 +217,20 @@ def study_paragraph(facts: Facts) -> str:
     colour = "colour" if channels == 3 else "grey"
     total = facts.counts[(facts.counts.class_name == "") & (facts.counts.draw == 0)].images.sum()
     images = f"{total:,} {colour} images" if total else f"{colour} images"
-    parts = [
-        f"{design.name} asks whether made images help a classifier of {design.dataset} "
-        f"({images} of {height}×{width} pixels, {len(design.classes)} classes"
-        f"{', several at once' if design.multi_label else ''})."
-    ]
+    several = ", several at once" if design.multi_label else ""
+    question = f"The study asks whether made images help a classifier ({design.classifier}) of "
+    size = f"{height}{TIMES}{width} pixels in {len(design.classes)} classes{several}"
+    parts = [f"{question}{design.dataset}: {images} of {size}."]
     if design.reduced and design.removed_fraction:
         parts.append(
-            f"{100 * design.removed_fraction:g} % of the training images of "
+            f"{100 * design.removed_fraction:g}\u00a0% of the training images of "
             f"{listing(list(design.reduced))} were taken away; the test set keeps all of its own."
         )
     arms = listing([f"{arm.name} ({arm.text})" for arm in design.arms])
+    regimens = listing([regimen_text(regimen) for regimen in design.regimens])
     parts.append(
-        f"{count_text(len(design.arms), 'arm')} deal with the imbalance: {arms}. Each is trained on "
-        f"{listing([regimen_text(r) for r in design.regimens])} of the training set."
+        f"{count_text(len(design.arms), 'arm')} deal with the imbalance: {arms}. "
+        f"Each is trained on {regimens} of the training set."
     )
     if design.generator:
         seen = {
@@ -228,18 +239,24 @@ def study_paragraph(facts: Facts) -> str:
             "original": "fitted on the training set before images were taken away",
         }.get(design.fit_on, design.fit_on)
         parts.append(f"The images come from {design.generator}, {seen}; {design.balance}.")
-    axes = listing([f"{len(v)} × {k.replace('_', ' ')}" for k, v in design.grid.items()])
+    axes = listing([f"{len(v)} {TIMES} {k.replace('_', ' ')}" for k, v in design.grid.items()])
     grid = f"a grid of {design.configurations} configurations ({axes})" if axes else "one setting"
-    parts.append(f"In each cell (arm × regimen) {grid} is run for up to {design.epochs} epochs.")
     parts.append(
-        {
-            "grid_once": f"The best by validation {readable(design.selector)} is trained afresh",
-            "full_grid": "Every configuration is run in every replicate; the best by mean validation "
-            f"{readable(design.selector)} is reported",
-            "retune": "Within every replicate the best by validation "
-            f"{readable(design.selector)} is reported",
-        }[design.protocol]
-        + f" in {count_text(design.replicates, 'replicate')} on {count_text(design.draws, 'draw')} "
-        "and only then judged on the test set, which is the same for all and holds real images only."
+        f"In each cell (arm {TIMES} regimen) {grid} is run for up to {design.epochs} epochs."
     )
-    return " ".join(parts)
+    return " ".join([*parts, _protocol_text(facts)])
+
+
+def _protocol_text(facts: Facts) -> str:
+    design = facts.design
+    metric = f"validation {readable(design.selector)}"
+    start = {
+        "grid_once": f"The best by {metric} is trained afresh",
+        "full_grid": f"All are run in every replicate and the best by mean {metric} is reported",
+        "retune": f"All are run in every replicate and the best in each by {metric} is reported",
+    }[design.protocol]
+    replicates, draws = count_text(design.replicates, "replicate"), count_text(design.draws, "draw")
+    return (
+        f"{start} in {replicates} on {draws}, and only then judged on the test set, "
+        "which is the same for all and holds real images only."
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synthtrial.report.facts import Design, Facts, Picture, regimen_text
+from synthtrial.report.facts import DASH, MINUS, Design, Facts, Picture, records, regimen_text
 from synthtrial.report.style import VARIABLES
 from synthtrial.report.verdict import HIGHER, LOWER, UNCLEAR, UNTESTED, Answer, Finding, readable
 
@@ -132,9 +132,9 @@ def colour_of(colour: str) -> str:
 def number(value: float, *, signed: bool = False) -> str:
     """Write a score with three decimals and a true minus sign."""
     if math.isnan(value):
-        return "–"
+        return DASH
     value = 0.0 if round(value, 3) == 0 else value
-    return f"{value:+.3f}".replace("-", "−") if signed else f"{value:.3f}".replace("-", "−")
+    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", MINUS)
 
 
 def results_view(
@@ -144,7 +144,7 @@ def results_view(
     columns = targets(facts.design)
     keyed = {
         (float(row["regimen"]), row["arm"], row["scope"], row["class_name"]): row
-        for row in table.to_dict("records")
+        for row in records(table)
     }
     groups = []
     for regimen in facts.design.regimens:
@@ -213,10 +213,8 @@ def outcome_of(low: float, high: float) -> str:
 
 
 def _common(numbers: Sequence[int]) -> str:
-    distinct = sorted(set(numbers))
-    return "–".join(
-        str(value) for value in (distinct if len(distinct) < 2 else distinct[:: len(distinct) - 1])
-    )
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low}{DASH}{high}"
 
 
 def answer_view(

@@ -23,7 +23,7 @@ from typing import Any
 from synthtrial.errors import StoreError
 from synthtrial.store.files import entries, flush_folder, storage_errors
 from synthtrial.store.locks import lock_path, unlock
-from synthtrial.store.records_schema import plain
+from synthtrial.store.records_schema import encode_row
 from synthtrial.store.root import Store
 
 SUFFIX = ".jsonl"
@@ -94,8 +94,12 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def encode(row: Mapping[str, Any]) -> bytes:
-    """Return a row as one line of a journal."""
-    text = json.dumps(row, default=plain, separators=(",", ":")).encode()
+    """Return a row as one line of a journal.
+
+    Raises:
+        StoreError: it could not become a record.
+    """
+    text = encode_row(row)
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 

@@ -22,7 +22,7 @@ from synthtrial.errors import StoreError
 from synthtrial.store.files import flush_folder, idle_seconds, storage_errors
 from synthtrial.store.journal import Journal, encode, journal_key, journals, read_journal
 from synthtrial.store.locks import lock_path, unlock
-from synthtrial.store.records_schema import STATUSES, check_row, merge, to_table
+from synthtrial.store.records_schema import STATUSES, merge, to_table
 from synthtrial.store.root import Store
 from synthtrial.store.segments import (
     LIST_ATTEMPTS,
@@ -36,6 +36,7 @@ ROWS_PER_JOURNAL = 1000  # a longer one is sealed early: segments read a hundred
 LIVE_SEGMENTS = 16  # more are compacted into one
 GRACE_SECONDS = 3600.0  # how long superseded segments stay for readers that have listed them
 _READ_WRITE = os.O_RDWR
+_Ranks = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 class RecordWriter:
@@ -73,10 +74,10 @@ class RecordWriter:
             StoreError: a column is unknown, missing or of the wrong type, or the disk is full. The
                 journal is then as it was before.
         """
-        check_row(row)
+        line = encode(row)
         if self._journal is None:
             self._journal = Journal(self._store)
-        self._journal.append(encode(row))
+        self._journal.append(line)
         if self._journal.count >= ROWS_PER_JOURNAL:
             self.seal()
 
@@ -179,10 +180,10 @@ def _tables(store: Store) -> list[pa.Table]:
 def _one_row_each(table: pa.Table, every_attempt: bool) -> pa.Table:
     if not table.num_rows:
         return table
-    trial = _dense_rank(table.column("trial_id"))
-    attempt = table.column("attempt").to_numpy()
-    status = pc.index_in(table.column("status"), pa.array(STATUSES)).to_numpy()
-    started = _dense_rank(pc.fill_null(table.column("started_at"), ""))
+    trial, attempt, started = (
+        _ranks(table.column(name)) for name in ("trial_id", "attempt", "started_at")
+    )
+    status = _status_ranks(table.column("status"))
     keys = [started, status, attempt] if every_attempt else [started, attempt, status]
     order = np.lexsort([*keys, trial])
     names = [trial, attempt, started, status] if every_attempt else [trial]
@@ -191,12 +192,24 @@ def _one_row_each(table: pa.Table, every_attempt: bool) -> pa.Table:
     for values in names:
         ordered = values[order]
         first[1:] |= ordered[1:] != ordered[:-1]
-    return table.take(pa.array(order[first]))
+    return table.take(_indices(order[first]))
 
 
-def _dense_rank(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    ranks: np.ndarray[Any, np.dtype[np.uint64]] = pc.rank(column, tiebreaker="dense").to_numpy()
-    return ranks
+# NumPy and Arrow exchange buffers here; `pa.array` and `to_numpy` would import pandas.
+def _ranks(column: pa.ChunkedArray) -> _Ranks:
+    return np.from_dlpack(pc.rank(column, tiebreaker="dense")).astype(np.uint64, copy=False)
+
+
+def _status_ranks(column: pa.ChunkedArray) -> _Ranks:
+    ranks = _ranks(column)
+    _, rows, inverse = np.unique(ranks, return_index=True, return_inverse=True)
+    names = [column[int(row)].as_py() for row in rows]
+    return np.array([STATUSES.index(name) for name in names], dtype=np.uint64)[inverse]
+
+
+def _indices(values: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
+    contiguous = np.ascontiguousarray(values, dtype=np.int64)
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(contiguous)])
 
 
 def compact(store: Store, *, force: bool = False) -> bool:

@@ -8,15 +8,19 @@ the reader's guess (``pyarrow.dataset`` drops fields that the first file lacks).
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.json as pj
 
 from synthtrial.errors import StoreError
 
 METRIC_COLUMNS = ("validation", "test")
+_NO_METRICS = pa.struct([])
 OVERALL = "overall"  # where a number goes when other records hold the same metric per class
 COLUMNS: dict[str, Any] = {
     "trial_id": pa.string(),
@@ -37,8 +41,8 @@ COLUMNS: dict[str, Any] = {
     "n_real": pa.int64(),
     "n_added": pa.int64(),
     "parameters": pa.int64(),
-    "validation": pa.struct([]),
-    "test": pa.struct([]),
+    "validation": _NO_METRICS,
+    "test": _NO_METRICS,
     "curves": pa.struct(
         [
             ("epoch", pa.list_(pa.int32())),
@@ -60,17 +64,8 @@ REQUIRED = ("trial_id", "kind", "status", "attempt")
 STATUSES = ("done", "diverged", "failed")  # best first
 
 
-def plain(value: Any) -> Any:
-    """Turn NumPy scalars and arrays into plain data, for ``json.dumps(default=...)``."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    raise TypeError(f"a record cannot hold a {type(value).__name__}: {value!r}")
-
-
-def check_row(row: Mapping[str, Any]) -> None:
-    """Refuse a row that could not become a record.
+def encode_row(row: Mapping[str, Any]) -> bytes:
+    """Return a checked row as JSON, NumPy values made plain.
 
     Raises:
         StoreError: a column is unknown or missing, or a value has the wrong type.
@@ -84,62 +79,126 @@ def check_row(row: Mapping[str, Any]) -> None:
         )
     if row["status"] not in STATUSES:
         raise StoreError(f"a record's status is {row['status']!r}. Allowed: {', '.join(STATUSES)}.")
-    for name, value in row.items():
-        if value is not None:
-            _column(name, [value])
+    text = _json(row)
+    for name, value in json.loads(text).items():
+        fits = _fits_metrics(value) if name in METRIC_COLUMNS else _fits(value, COLUMNS[name])
+        if not fits:
+            raise StoreError(f"a record's {name!r} has the wrong type: {row[name]!r}")
+    return text
+
+
+def _json(row: Mapping[str, Any]) -> bytes:
+    try:
+        text = json.dumps(row, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"a record has a value of the wrong type: {error}") from error
+    return text.encode("utf-8", "replace")  # messages may quote file names that are no Unicode
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"a record cannot hold a {type(value).__name__}: {value!r}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if value is None:
+        return True
+    if pa.types.is_string(kind):
+        return isinstance(value, str)
+    if pa.types.is_integer(kind):
+        return type(value) is int and -(2 ** (kind.bit_width - 1)) <= value < 2 ** (
+            kind.bit_width - 1
+        )
+    if pa.types.is_floating(kind):
+        return type(value) in (int, float)
+    if pa.types.is_list(kind):
+        return isinstance(value, list) and all(_fits(item, kind.value_type) for item in value)
+    types = {field.name: field.type for field in kind}
+    return isinstance(value, dict) and all(
+        name in types and _fits(item, types[name]) for name, item in value.items()
+    )
+
+
+def _fits_metrics(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict):
+        return False
+    number = pa.float64()
+    return all(
+        all(_fits(score, number) for score in scores.values())
+        if isinstance(scores, dict)
+        else _fits(scores, number)
+        for scores in value.values()
+    )
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return rows as a table with the columns of :data:`COLUMNS`.
+    """Return rows, each as :func:`encode_row` accepts it, as a table.
+
+    Goes through Arrow's own JSON reader: ``pa.array`` would import pandas.
 
     Raises:
         StoreError: a value has the wrong type.
     """
-    columns = [_column(name, [row.get(name) for row in rows]) for name in COLUMNS]
-    return pa.table(columns, names=list(COLUMNS))
+    kinds = dict(COLUMNS)
+    for name in METRIC_COLUMNS:
+        kinds[name] = _metrics_type([row.get(name) for row in rows])
+    empty = [name for name, kind in kinds.items() if kind == _NO_METRICS]
+    fields = [(name, kind) for name, kind in kinds.items() if name not in empty]
+    schema = pa.schema(fields)
+    table = pa.Table.from_arrays([pa.nulls(0, kind) for _, kind in fields], schema=schema)
+    if rows:
+        text = b"\n".join(_json(_conforming(row, kinds)) for row in rows)
+        options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+        whole = pj.ReadOptions(use_threads=False, block_size=len(text) + 1)
+        try:
+            table = pj.read_json(io.BytesIO(text), read_options=whole, parse_options=options)
+        except pa.ArrowInvalid as error:
+            raise StoreError(f"records have values of the wrong type: {error}") from error
+    for name in empty:
+        table = table.append_column(name, _nulls(table, _NO_METRICS))
+    return table.select(list(COLUMNS))
 
 
-def _column(name: str, values: Sequence[Any]) -> pa.Array:
-    try:
-        return _metrics(values) if name in METRIC_COLUMNS else pa.array(values, COLUMNS[name])
-    except (pa.ArrowException, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise StoreError(f"a record's {name!r} has the wrong type: {error}") from error
-
-
-def _metrics(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
-    """Turn metrics of many rows into one struct array; an empty mapping counts as null."""
+def _metrics_type(values: Sequence[Mapping[str, Any] | None]) -> pa.DataType:
+    """Return the struct type that holds the metrics of many rows."""
     classes: dict[str, set[str]] = {}
     numbers: set[str] = set()
     for value in values:
         for metric, score in (value or {}).items():
+            names = classes.setdefault(metric, set())
             if isinstance(score, Mapping):
-                classes.setdefault(metric, set()).update(score)
-            else:
-                classes.setdefault(metric, set())
-                if score is not None:
-                    numbers.add(metric)
-    for metric in numbers:
-        if classes[metric]:
-            classes[metric].add(OVERALL)
+                names.update(score)
+            elif score is not None:
+                numbers.add(metric)
     fields = []
-    for metric in sorted(classes):  # a metric that is undefined in all rows has no type yet
+    for metric in sorted(classes):
+        names = classes[metric] | ({OVERALL} if classes[metric] and metric in numbers else set())
+        # A metric that is undefined in all rows has no type yet.
         single = pa.float64() if metric in numbers else pa.null()
-        fields.append((metric, _class_struct(classes[metric]) if classes[metric] else single))
-    rows = [
-        {m: _as_struct(score) if classes[m] else score for m, score in value.items()}
-        if value
-        else None
-        for value in values
-    ]
-    return pa.array(rows, pa.struct(fields)) if fields else pa.nulls(len(rows), pa.struct([]))
+        struct = pa.struct([(name, pa.float64()) for name in sorted(names)])
+        fields.append((metric, struct if names else single))
+    return pa.struct(fields)
 
 
-def _class_struct(names: set[str]) -> pa.DataType:
-    return pa.struct([(name, pa.float64()) for name in sorted(names)])
-
-
-def _as_struct(score: Any) -> Any:
-    return score if score is None or isinstance(score, Mapping) else {OVERALL: score}
+def _conforming(row: Mapping[str, Any], kinds: Mapping[str, pa.DataType]) -> dict[str, Any]:
+    """Put single numbers where the table's type has a struct; empty structs become null."""
+    changed = dict(row)
+    for name in METRIC_COLUMNS:
+        kind, value = kinds[name], row.get(name)
+        changed[name] = {
+            metric: {OVERALL: score}
+            if _is_struct(kind.field(metric).type) and not isinstance(score, Mapping | None)
+            else score or None
+            if isinstance(score, Mapping)
+            else score
+            for metric, score in (value or {}).items()
+        } or None
+    return changed
 
 
 def merge(tables: Sequence[pa.Table]) -> pa.Table:
@@ -158,8 +217,8 @@ def merge(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.table(columns, names=list(COLUMNS))
 
 
-def _nulls(table: pa.Table) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.nulls(table.num_rows)])
+def _nulls(table: pa.Table, kind: pa.DataType = None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.nulls(table.num_rows, kind)])
 
 
 def _merged_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:

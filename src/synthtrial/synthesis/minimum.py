@@ -23,6 +23,7 @@ from synthtrial.errors import InfeasibleTargetError
 #: Above this the floating-point solver could not be trusted, nor would anyone want the images.
 MOST_IMAGES = 10**8
 _MARGIN = 1e-4  # images; far above the solver's rounding, far below one image
+_ROUNDING = 1e-4  # the same, of the ends of an interval
 _SEARCH_LIMIT = 20_000
 
 
@@ -192,9 +193,8 @@ def _with_sum(
 
     k = len(demand.names)
     if len(fixed) == k - 1:
-        last = total - sum(fixed)
-        if last >= 0:
-            yield (*fixed, last)
+        if total >= sum(fixed):
+            yield (*fixed, total - sum(fixed))
         return
     gain_QP, short_Q = _rows(demand)
     bounds = [(value, value) for value in fixed] + [(0, total)] * (k - len(fixed))
@@ -213,7 +213,8 @@ def _with_sum(
         if solution.x is None:
             return
         ends.append(float(solution.x[len(fixed)]))
-    for value in range(math.ceil(ends[0] - _MARGIN), math.floor(ends[1] + _MARGIN) + 1):
+    first, last = math.ceil(ends[0] - _ROUNDING), math.floor(ends[1] + _ROUNDING)
+    for value in range(max(first, 0), min(last, total) + 1):
         budget[0] -= 1
         if budget[0] < 0:
             return

@@ -177,7 +177,8 @@ def train_gan(
             generator_adam.step()
             # An average that began at the untrained weights would remember them too long.
             decay = min(config.ema, (1 + step) / (10 + step))
-            get_ema_multi_avg_fn(decay)(averaged_weights, weights, step)
+            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            average(averaged_weights, weights, step)
             losses.append((generator_loss, discriminator_loss))
         else:
             bad, skipped = bad + 1, skipped + 1
@@ -259,8 +260,9 @@ class _Batches:
 def balanced_weights(targets_NK: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Return weights that make every class equally likely to be the reason a row is drawn.
 
-    A row's weight is the sum, over its positive classes, of one over the class's count; rows without
-    a positive count as a class of their own. With one label a row this draws classes uniformly.
+    A row's weight is the sum, over its positive classes, of one over the class's count; rows
+    without a positive count as a class of their own. With one label a row this draws classes
+    uniformly.
 
     Args:
         targets_NK: 0 and 1.
@@ -305,8 +307,7 @@ def _check(
 def _shared(module: nn.Module) -> nn.Module:
     if not dist.is_initialized():
         return module
-    # Buffers (spectral norm's vectors) follow from the weights, so they agree without messages.
-    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(module)
 
 
 def _adam(

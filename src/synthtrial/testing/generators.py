@@ -70,10 +70,10 @@ class GeneratorCase:
         random = stream(0, "contract", count)
         z_BZ = torch.from_numpy(random.standard_normal((count, networks.latent), dtype=np.float32))
         if self.multi_label:
-            y_BK = random.integers(0, 2, size=(count, self.classes))
+            y_BK = random.integers(0, 2, size=(count, self.classes)).astype(np.float32)
         else:
-            y_BK = np.eye(self.classes)[np.arange(count) % self.classes]
-        return z_BZ, torch.from_numpy(np.asarray(y_BK, dtype=np.float32))
+            y_BK = np.eye(self.classes, dtype=np.float32)[np.arange(count) % self.classes]
+        return z_BZ, torch.from_numpy(y_BK)
 
 
 def config_is_frozen_with_defaults(case: GeneratorCase) -> None:

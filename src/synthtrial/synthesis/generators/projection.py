@@ -2,14 +2,17 @@
 
 After Miyato & Koyama, "cGANs with Projection Discriminator" (ICLR 2018), with two departures. The
 generator is normalised by *group* norm whose scale and shift depend on the label vector: batch norm
-would tie an image to its batch, and results to the number of processes. And every residual block
-changes its resolution between its two convolutions, not before or after both, which halves its cost.
+would tie an image to its batch, and results to the number of processes. And for speed,
+residual blocks change resolution by or before their second convolution, with a way past them that
+has no weights; the discriminator halves the resolution in its first convolution already.
 
 Labels enter as 0/1 vectors, never as indices: the embedding of a label vector is the sum of its
 classes' embeddings, so single-label and multi-label data need no separate code.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -89,11 +92,13 @@ class ConditionalGroupNorm(nn.Module):
     def forward(self, x_BCHW: Tensor, y_BK: Tensor) -> Tensor:
         """Normalise ``x`` and modulate it by ``y``."""
         batch, channels, height, width = x_BCHW.shape
-        scale_BC, shift_BC = self.affine(y_BK).chunk(2, dim=1)
+        affine_BD: Tensor = self.affine(y_BK)
+        scale_BC, shift_BC = affine_BD.chunk(2, dim=1)
         # One image of B x C channels: the library's fused affine then has a scale for each image.
         one_1NHW = x_BCHW.reshape(1, batch * channels, height, width)
         scale_N, shift_N = 1 + scale_BC.reshape(-1), shift_BC.reshape(-1)
-        return F.group_norm(one_1NHW, batch * self.groups, scale_N, shift_N).view_as(x_BCHW)
+        normal_1NHW: Tensor = F.group_norm(one_1NHW, batch * self.groups, scale_N, shift_N)
+        return normal_1NHW.view(x_BCHW.shape)
 
 
 class GeneratorBlock(nn.Module):
@@ -109,7 +114,7 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor, y_BK: Tensor) -> Tensor:
         """Return maps of twice the height and width."""
-        h = self.conv1(F.relu(self.norm1(x_BCHW, y_BK)))
+        h: Tensor = self.conv1(F.relu(self.norm1(x_BCHW, y_BK)))
         h = F.interpolate(h, scale_factor=2.0, mode="nearest")
         h = self.conv2(F.relu(self.norm2(h, y_BK)))
         # Channels become pixels: a way past the block without weights (Chen et al. 2024, DC-AE).
@@ -141,7 +146,8 @@ class Generator(nn.Module):
         h = h.view(len(h), -1, self.bottom, self.bottom)
         for block in self.blocks:
             h = block(h, y_BK)
-        return torch.tanh(self.head(F.relu(self.norm(h, y_BK))))
+        x_BCHW: Tensor = self.head(F.relu(self.norm(h, y_BK)))
+        return torch.tanh(x_BCHW)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -158,7 +164,8 @@ class DiscriminatorBlock(nn.Module):
         h: Tensor = self.conv2(F.relu(self.conv1(F.relu(x_BCHW))))
         skip = x_BCHW
         if self.halve:  # pixels become channels, and neighbouring channels their mean
-            skip = F.pixel_unshuffle(x_BCHW, 2).unflatten(1, (h.shape[1], -1)).mean(dim=2)
+            batch, channels, height, width = h.shape
+            skip = F.pixel_unshuffle(x_BCHW, 2).view(batch, channels, -1, height, width).mean(dim=2)
         return skip + h
 
 
@@ -170,7 +177,7 @@ class Discriminator(nn.Module):
         self.stem = SpectralConv2d(channels, widths[1], 4, stride=2)
         self.blocks = nn.ModuleList(
             DiscriminatorBlock(inputs, outputs, halve=True)
-            for inputs, outputs in zip(widths[1:-1], widths[2:], strict=True)
+            for inputs, outputs in pairwise(widths[1:])
         )
         self.blocks.append(DiscriminatorBlock(widths[-1], widths[-1], halve=False))
         self.score = SpectralLinear(widths[-1], 1, bias=True)
@@ -183,7 +190,8 @@ class Discriminator(nn.Module):
             h = block(h)
         features_BF = F.relu(h).sum(dim=(2, 3))
         score_B: Tensor = self.score(features_BF).squeeze(1)
-        return score_B + (self.embedding(y_BK) * features_BF).sum(dim=1)
+        embedded_BF: Tensor = self.embedding(y_BK)
+        return score_B + (embedded_BF * features_BF).sum(dim=1)
 
 
 def _conv(inputs: int, outputs: int, *, gain: float) -> nn.Conv2d:

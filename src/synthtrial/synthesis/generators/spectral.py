@@ -70,7 +70,7 @@ def _improves(module: nn.Conv2d | nn.Linear) -> bool:
 
 
 class _Normalise(torch.autograd.Function):
-    """``weight / sigma`` and its gradient, singular vectors held fixed (the paper's equation 12)."""
+    """``weight / sigma`` and its gradient, singular vectors held fixed (equation 12 there)."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, u_O: Tensor, improve: bool) -> Tensor:
@@ -82,7 +82,7 @@ class _Normalise(torch.autograd.Function):
         left_O = image_O / sigma
         if improve:
             u_O.copy_(left_O)
-        normal = weight / sigma
+        normal: Tensor = weight / sigma
         ctx.save_for_backward(normal, left_O, v_I, sigma)
         return normal
 

@@ -1,0 +1,370 @@
+"""From a study, its store and its plan to plain :class:`~synthtrial.report.facts.Facts`.
+
+The only place of the report that knows about tasks, artifacts and records. What a trial is (its
+arm, regimen, stage) is taken from the plan; a record is only asked what came out, so that studies
+which share trials in one store do not mislabel each other's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthtrial.config import BalanceConfig
+from synthtrial.data.base import DatasetSource
+from synthtrial.errors import DamagedArtifactError
+from synthtrial.identity import canonical_json
+from synthtrial.plan import Plan
+from synthtrial.report.facts import (
+    COUNT_COLUMNS,
+    CURVE_COLUMNS,
+    SYNTHETIC_COLUMNS,
+    TRIAL_COLUMNS,
+    ArmFacts,
+    Design,
+    Facts,
+    Picture,
+    empty,
+    listing,
+)
+from synthtrial.store.artifacts import Store, mend, read_artifact
+from synthtrial.store.records import read_records
+from synthtrial.store.records_schema import OVERALL
+from synthtrial.study import Arm, Study
+from synthtrial.tasks import Cell, Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NUMBERS = ("best_epoch", "steps", "n_real", "n_added", "seconds")
+
+
+def gather(study: Study, store: Store, plan: Plan) -> Facts:
+    """Collect everything a report shows.
+
+    Raises:
+        DamagedArtifactError: a manifest, the records or a picture is damaged.
+    """
+    design = describe(study)
+    planned = _planned(plan)
+    records = _matching(read_records(store), planned.trial_id)
+    trials, class_scores = _outcomes(planned, records, design)
+    pictures, notes = _pictures(study, store, plan)
+    synthetic, regimen_images = _allocations(study, store, plan)
+    measured = trials[(trials.draw == 0) & trials.n_real.notna()].groupby("regimen").n_real.first()
+    return Facts(
+        design=design,
+        trials=trials,
+        class_scores=class_scores,
+        counts=_counts(store, plan),
+        regimen_images={float(str(k)): int(v) for k, v in measured.to_dict().items()}
+        | regimen_images,
+        synthetic=synthetic,
+        curves=_curves(trials, records, design),
+        pictures=pictures,
+        chosen=_chosen(planned, study),
+        notes=notes,
+    )
+
+
+def describe(study: Study) -> Design:
+    """Say what a study is, before anything of it has run."""
+    settings = study.settings
+    source: DatasetSource = study.dataset.load()
+    making = [arm for arm in study.arms.values() if arm.settings.synthetic]
+    balances = list(dict.fromkeys(_balance_text(arm.balance) for arm in making if arm.balance))
+    return Design(
+        name=study.name,
+        description=settings.description.strip(),
+        dataset=study.dataset.name,
+        licence=source.licence,
+        classes=tuple(source.classes),
+        minority=tuple(study.minority),
+        multi_label=source.multi_label,
+        groups_known=source.groups_known,
+        image_shape=source.image_shape,
+        arms=tuple(
+            ArmFacts(arm.name, _arm_text(arm), arm.settings.synthetic)
+            for arm in study.arms.values()
+        ),
+        regimens=tuple(float(regimen) for regimen in settings.regimens),
+        reduced=tuple(settings.imbalance.classes),
+        removed_fraction=settings.imbalance.remove,
+        grid={axis: tuple(values) for axis, values in settings.grid.items()},
+        configurations=len(study.configurations),
+        epochs=settings.training.epochs,
+        protocol=settings.protocol.kind,
+        draws=study.draws,
+        replicates=settings.protocol.replicates,
+        selector=settings.protocol.select_by,
+        baseline=settings.statistics.baseline,
+        overall_metric=settings.statistics.overall,
+        class_metric=settings.statistics.per_class,
+        confidence=settings.statistics.confidence,
+        classifier=study.classifier.name,
+        generator=f"the generator {study.generator.name}" if study.generator and making else "",
+        fit_on=settings.gan_training.fit_on,
+        balance="; or ".join(balances),
+    )
+
+
+def _arm_text(arm: Arm) -> str:
+    settings = arm.settings
+    parts = []
+    if settings.synthetic:
+        parts.append("images made by the generator are added")
+    if settings.repeat is not None:
+        parts.append(
+            f"real images are repeated, as many and of the same labels as in {settings.repeat}"
+        )
+    if arm.augment:
+        names = listing([item.name.replace("_", " ") for item in arm.augment])
+        parts.append(f"training images undergo random {names}")
+    if settings.sampler == "balanced":
+        parts.append("batches draw all classes equally often")
+    if settings.class_weights == "balanced":
+        parts.append("rare classes weigh more in the loss")
+    if settings.steps_of is not None:
+        parts.append(f"as many gradient steps as {settings.steps_of}")
+    return ", ".join(parts) or "nothing is done"
+
+
+def _balance_text(balance: BalanceConfig) -> str:
+    classes = listing(list(balance.classes))
+    if balance.target is not None:
+        each = "each of " if len(balance.classes) > 1 else ""
+        return (
+            f"as few are added as bring {each}{classes} to {100 * balance.target:g} % of the images"
+        )
+    if balance.count_mode == "per_class" and len(balance.classes) > 1:
+        return f"{balance.count:,} are added for each of {classes}"
+    return f"{balance.count:,} are added for {classes}"
+
+
+def _planned(plan: Plan) -> pd.DataFrame:
+    """Return one row a trial, those whose configuration is still to be chosen included."""
+    blocked = plan.blocked()
+
+    def status(task_id: str) -> str:
+        if plan.is_settled(task_id):
+            return "settled"
+        return "blocked" if task_id in blocked else "waiting"
+
+    rows: list[tuple[Any, ...]] = []
+    seen: set[tuple[str, float, int]] = set()
+    for task in plan.tasks.values():
+        trial = task.trial
+        if trial is None:
+            continue
+        text = canonical_json(trial.configuration)
+        place = (trial.stage, trial.arm, trial.regimen, text, trial.draw, trial.replicate)
+        rows.append((task.id, *place, status(task.id)))
+        if trial.stage == "replicate":
+            seen.add((trial.arm, trial.regimen, trial.replicate))
+    settings = plan.study.settings
+    for arm in plan.study.arms:
+        for regimen in settings.regimens:
+            for replicate in range(settings.protocol.replicates):
+                if (arm, regimen, replicate) in seen:
+                    continue
+                within = replicate if settings.protocol.kind == "retune" else None
+                select = plan.selections.get(Cell(arm, regimen, within))
+                failed = select is not None and (select in blocked or select in plan.failures)
+                state = "blocked" if failed else "waiting"
+                draw = replicate % plan.study.draws
+                rows.append(("", "replicate", arm, regimen, "", draw, replicate, state))
+    columns = ["trial_id", "stage", "arm", "regimen", "configuration", "draw", "replicate"]
+    return pd.DataFrame(rows, columns=[*columns, "status"])
+
+
+def _matching(records: pa.Table, trial_ids: pd.Series) -> pa.Table:
+    return records.filter(pc.is_in(records["trial_id"], pa.array(trial_ids, pa.string())))
+
+
+def _outcomes(
+    planned: pd.DataFrame, records: pa.Table, design: Design
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Join what was planned with what came out."""
+    plain = records.select(["trial_id", "status", "message", "code_digest", *_NUMBERS])
+    found: pd.DataFrame = plain.to_pandas().rename(columns={"status": "recorded"})
+    found["stamps"] = [",".join(stamps or []) for stamps in records["stamps"].to_pylist()]
+    found["overall"] = _metric(records, "test", design.overall_metric, design.classes)
+    found["validation"] = _metric(records, "validation", design.selector, design.classes)
+    scores = _class_metric(records, "test", design.class_metric, design.classes)
+    found["row"] = np.arange(len(found))
+    trials = planned.merge(found, on="trial_id", how="left")
+    # A failure that will be tried again is still to do, whatever its record says.
+    settled = trials.status == "settled"
+    trials["status"] = trials.recorded.where(settled & trials.recorded.notna(), trials.status)
+    trials.loc[trials.status == "settled", "status"] = "failed"
+    rows = trials.row.to_numpy(dtype=float)
+    values = np.full((len(trials), len(design.classes)), np.nan)
+    values[~np.isnan(rows)] = scores[rows[~np.isnan(rows)].astype(int)]
+    for column in ("message", "code_digest", "stamps"):
+        trials[column] = trials[column].fillna("").astype("str")
+    trials = trials[list(TRIAL_COLUMNS)].astype(TRIAL_COLUMNS)
+    return trials, pd.DataFrame(values, columns=list(design.classes), index=trials.index)
+
+
+def _field(records: pa.Table, split: str, metric: str) -> Any:
+    column = records[split].combine_chunks()
+    kind = column.type
+    if not pa.types.is_struct(kind) or kind.get_field_index(metric) < 0:
+        return None
+    return pc.struct_field(column, [metric])  # null where the whole struct is
+
+
+def _floats(values: Any) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return array
+
+
+def _class_metric(
+    records: pa.Table, split: str, metric: str, classes: tuple[str, ...]
+) -> np.ndarray:
+    """Return the scores of each class, shape (records, classes); NaN where undefined."""
+    values_NK = np.full((records.num_rows, len(classes)), np.nan)
+    column = _field(records, split, metric)
+    if column is None or not pa.types.is_struct(column.type):
+        return values_NK
+    for place, name in enumerate(classes):
+        if column.type.get_field_index(name) >= 0:
+            values_NK[:, place] = _floats(pc.struct_field(column, [name]))
+    return values_NK
+
+
+def _metric(records: pa.Table, split: str, metric: str, classes: tuple[str, ...]) -> np.ndarray:
+    """Return one score a record: the metric, or the mean over classes of one that is per class."""
+    column = _field(records, split, metric)
+    if column is None or pa.types.is_null(column.type):
+        return np.full(records.num_rows, np.nan)
+    if not pa.types.is_struct(column.type):
+        return _floats(column)
+    values_NK = _class_metric(records, split, metric, classes)
+    defined_N = (~np.isnan(values_NK)).sum(axis=1)
+    means_N: NDArray[np.float64] = np.nansum(values_NK, axis=1) / np.where(defined_N, defined_N, 1)
+    means_N[defined_N == 0] = np.nan
+    if column.type.get_field_index(OVERALL) >= 0 and OVERALL not in classes:
+        whole_N = _floats(pc.struct_field(column, [OVERALL]))
+        means_N = np.where(np.isnan(whole_N), means_N, whole_N)
+    return means_N
+
+
+def _curves(trials: pd.DataFrame, records: pa.Table, design: Design) -> pd.DataFrame:
+    ends = {min(design.regimens), max(design.regimens)}
+    wanted = trials[
+        (trials.stage == "replicate") & (trials.status == "done") & trials.regimen.isin(ends)
+    ]
+    mine = _matching(records, wanted.trial_id)
+    rows = []
+    for trial_id, curves in zip(
+        mine["trial_id"].to_pylist(), mine["curves"].to_pylist(), strict=True
+    ):
+        if not curves or not curves["epoch"]:
+            continue
+        columns = (curves["epoch"], curves["train_loss"], curves["validation_loss"])
+        rows += [(trial_id, *values) for values in zip(*columns, strict=True)]
+    if not rows:
+        return empty(CURVE_COLUMNS)
+    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS)).astype(CURVE_COLUMNS)
+
+
+def _done(plan: Plan, kind: str) -> Iterator[Task]:
+    return (task for task in plan.tasks.values() if task.kind == kind and task.id in plan.done)
+
+
+def _counts(store: Store, plan: Plan) -> pd.DataFrame:
+    """Read the counts that each split's manifest holds."""
+    rows = []
+    for task in _done(plan, "split"):
+        info = read_artifact(store, "split", task.id).info
+        for role, counts in info["class_counts"].items():
+            rows += [(info["draw"], role, name, images) for name, images in counts.items()]
+        rows += [(info["draw"], role, "", images) for role, images in info["rows"].items()]
+    if not rows:
+        return empty(COUNT_COLUMNS)
+    return pd.DataFrame(rows, columns=list(COUNT_COLUMNS)).astype(COUNT_COLUMNS)
+
+
+def _allocations(study: Study, store: Store, plan: Plan) -> tuple[pd.DataFrame, dict[float, int]]:
+    """Read the counts that each allocation's manifest holds; also the regimens' sizes in draw 0."""
+    users: dict[str, list[str]] = {}
+    for task in plan.tasks.values():
+        if task.trial is None:
+            continue
+        treatment = task.payload["treatment"]
+        used = treatment.get("repeat")
+        if "synthetic" in treatment:
+            used = plan.tasks[treatment["synthetic"]].payload["allocation"]
+        if used is not None and task.trial.arm not in users.setdefault(used, []):
+            users[used].append(task.trial.arm)
+    rows: list[tuple[Any, ...]] = []
+    sizes: dict[float, int] = {}
+    for task in _done(plan, "allocate"):
+        info = read_artifact(store, "allocation", task.id).info
+        arms = [arm for arm in study.arms if arm in users.get(task.id, [])]
+        regimen, draw = float(task.payload["regimen"]), int(task.payload["draw"])
+        if draw == 0:
+            sizes[regimen] = info["n_rows"]
+        rows += [(", ".join(arms), regimen, draw, *values) for values in _allocated(info)]
+    if not rows:
+        return empty(SYNTHETIC_COLUMNS), sizes
+    return pd.DataFrame(rows, columns=list(SYNTHETIC_COLUMNS)).astype(SYNTHETIC_COLUMNS), sizes
+
+
+def _allocated(info: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield class, whether it is to be raised, and its counts and prevalences."""
+    total = info["n_rows"] + info["images"]
+    for name, real in info["counts_before"].items():
+        intended = info["required"].get(name, 0) + info["topped_up"].get(name, 0)
+        after = round(info["realised"][name] * total)
+        expected, realised = info["expected"][name], info["realised"][name]
+        yield name, name in info["targets"], real, intended, after - real, expected, realised
+
+
+def _chosen(planned: pd.DataFrame, study: Study) -> pd.DataFrame:
+    fresh = planned[(planned.stage == "replicate") & (planned.configuration != "")]
+    chosen = fresh[["arm", "regimen", "replicate", "configuration"]]
+    if study.settings.protocol.kind != "retune":
+        chosen = chosen.assign(replicate=-1).drop_duplicates()
+    return chosen.reset_index(drop=True)
+
+
+def _pictures(
+    study: Study, store: Store, plan: Plan
+) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
+    """Return the strips of the exhibits; restricted ones stay where they are."""
+    pictures: list[Picture] = []
+    for task in _done(plan, "exhibits"):
+        artifact = read_artifact(store, "exhibits", task.id)
+        source = read_artifact(store, "dataset", task.payload["dataset"])
+        restrictions = sorted({*artifact.restrictions, *source.restrictions})
+        if restrictions:
+            text = listing(restrictions)
+            return (), (
+                f"The data of {study.dataset.name} are restricted ({text}): none is shown.",
+            )
+        try:
+            listed = json.loads(artifact.file("exhibits.json").read_bytes())["pictures"]
+            pictures += [
+                Picture(
+                    path=artifact.file(item["file"]),
+                    role=item["role"],
+                    class_name=item["class"],
+                    arms=item["arm"] or "",
+                    regimen=item["regimen"],
+                    tiles=item["tiles"],
+                )
+                for item in listed
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedArtifactError(
+                f"{artifact.path}/exhibits.json is not a list of pictures. {mend(artifact.path)}"
+            ) from error
+    return tuple(pictures), ()

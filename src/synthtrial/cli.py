@@ -231,13 +231,14 @@ def _run(study: Study, where: Mapping[str, str]) -> None:
     from synthtrial.plan import build
     from synthtrial.progress import RunProgress, duration
     from synthtrial.store.artifacts import open_store
-    from synthtrial.views import show_failures, show_stage_seconds
+    from synthtrial.views import show_allocations, show_failures, show_stage_seconds
 
     console = _console()
     started = time.monotonic()
     store = open_store(Path(study.settings.store.path), create=True)
     with RunProgress(console, Clock(build(study, store), store)) as progress:
         finished = drive(study, store, progress, where)
+    show_allocations(console, finished, store)
     show_stage_seconds(console, progress.stage_seconds)
     show_failures(console, finished)
     if not where:

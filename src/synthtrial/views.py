@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from synthtrial.data.regimens import regimen_label
 from synthtrial.estimates import Clock
 from synthtrial.plan import Plan
 from synthtrial.progress import STAGES, duration, stage_of, stage_totals
-from synthtrial.store.artifacts import Store
+from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.attempts import live
 from synthtrial.store.maintenance import collect_garbage, usage
 from synthtrial.store.verification import verify_store
@@ -70,6 +71,7 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
         done = str(settled - failed)
         table.add_row(STAGES[stage], done, str(total - settled), str(failed or ""), seconds)
     console.print(table)
+    show_allocations(console, plan, store)
     if plan.undecided:
         console.print(
             f"{plan.undecided} replicate trials wait for their configuration to be chosen."
@@ -87,6 +89,26 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
         f"To do: about {duration(estimate.seconds)} of one core ({basis}), "
         f"{human_bytes(estimate.bytes)} in about {estimate.files} files in {settings.store.path}"
     )
+
+
+def show_allocations(console: Console, plan: Plan, store: Store | None) -> None:
+    """Print how many images each regimen is given, with expected and realised prevalence."""
+    if store is None:
+        return
+    for task in plan.tasks.values():
+        if task.kind != "allocate" or task.payload["draw"] != 0 or task.id not in plan.done:
+            continue
+        info = read_artifact(store, "allocation", task.id).info
+        classes = "; ".join(
+            f"{name} {info['counts_before'][name] / info['n_rows']:.1%} -> "
+            f"{info['expected'][name]:.1%} expected, {info['realised'][name]:.1%} realised"
+            for name in info["targets"]
+        )
+        console.print(
+            f"regimen {regimen_label(info['regimen'])}: {info['images']:,} images added to "
+            f"{info['n_rows']:,} (draw 0): {classes}",
+            markup=False,
+        )
 
 
 def show_reasons(console: Console, reasons: Mapping[tuple[str, str], int], empty: bool) -> None:

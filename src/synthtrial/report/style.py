@@ -174,7 +174,9 @@ def save(panel: Panel, folder: Path) -> str:
 def inline(svg: str, slug: str, alt: str) -> str:
     """Turn a standalone SVG into one that lives among others in a page."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
+    # matplotlib's style element would rule the whole page; report.css has the same for .panel.
+    for element in ("metadata", "style"):
+        svg = re.sub(rf"<{element}\b.*?</{element}>", "", svg, flags=re.DOTALL)
     head, body = svg.split(">", 1)
     head = re.sub(r'\s(width|height|version|xmlns(:\w+)?)="[^"]*"', "", head)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{slug}-\1"', body)

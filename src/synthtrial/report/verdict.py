@@ -153,7 +153,8 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
         )
     elif unclear:
         words.append(
-            f"No clear effect: the intervals of {subject} hold zero at every regimen tested."
+            f"No clear effect of {subject} on {what}: at every regimen tested the interval of the "
+            f"difference from {design.baseline} holds zero."
         )
     if unclear and (higher or lower):
         words.append(f"At {listing(unclear)} there is no clear difference.")

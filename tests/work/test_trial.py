@@ -1,0 +1,157 @@
+"""Trials run in this process, on artifacts made by the real tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthtrial.config import TrainingConfig
+from synthtrial.errors import LeakageError
+from synthtrial.plan import build
+from synthtrial.store.artifacts import Descent, draft, open_store, read_artifact
+from synthtrial.store.files import write_file
+from synthtrial.store.images import ImageRow, write_shard
+from synthtrial.store.records import read_records
+from synthtrial.study import load
+from synthtrial.work import Context, run_task
+
+
+class Bench:
+    """A store in which single tasks of a study are run by hand."""
+
+    def __init__(self, overrides):
+        self.study = load("digits", overrides)
+        self.store = open_store(Path(self.study.settings.store.path))
+        self.plan = build(self.study, None)
+        (self.store.root / "studies").mkdir()
+        path = self.store.root / "studies" / f"{self.study.digest}.yaml"
+        write_file(path, self.study.snapshot().encode())
+
+    def task(self, kind, number=0, **where):
+        found = [
+            task
+            for task in self.plan.tasks.values()
+            if task.kind == kind
+            and all(getattr(task.trial, key) == value for key, value in where.items())
+        ]
+        return found[number]
+
+    def run(self, task):
+        with Context(self.store, engine="bench", device="cpu") as context:
+            run_task(self.store, task, context)
+        return task
+
+    def run_with_needs(self, task):
+        for need in task.needs:
+            self.run_with_needs(self.plan.tasks[need])
+        return self.run(task)
+
+    def record(self, task):
+        rows = {row["trial_id"]: row for row in read_records(self.store).to_pylist()}
+        return rows[task.id]
+
+
+@pytest.fixture
+def bench(tiny):
+    return lambda *overrides: Bench(tiny("regimens=[1.0]", *overrides))
+
+
+def fake_images(bench, trial, descents):
+    """Put images into the place of a trial's synthetic ones that descend from elsewhere."""
+    id_ = trial.payload["treatment"]["synthetic"]
+    classes = read_artifact(bench.store, "dataset", trial.payload["dataset"]).info["classes"]
+    labels = {name: int(name == "8") for name in classes}
+    image = np.zeros((8, 8, 1), dtype=np.uint8)
+    inputs = {"dataset": trial.payload["dataset"]}
+    with draft(bench.store, "synthetic", id_, inputs=inputs, lineage=descents) as made:
+        rows = [ImageRow(f"made-{i}", None, image, labels, "8", "x", i, None) for i in range(4)]
+        write_shard(made.path / "shard-00000.parquet", rows, classes, synthetic=True)
+
+
+def test_images_that_descend_from_held_out_groups_are_refused_by_name(bench):
+    bench = bench()
+    trial = bench.task("trial", arm="gan")
+    other = bench.run_with_needs(bench.task("split", 1))  # another draw: other validation groups
+    bench.run(bench.task("split", 0))
+    fake_images(bench, trial, [Descent(other.id, ("train",), None)])
+    with pytest.raises(LeakageError, match=r"the images that arm 'gan' adds.*digits-\d{4}"):
+        bench.run(trial)
+    assert read_records(bench.store).num_rows == 0
+
+
+def test_leaking_images_are_stamped_where_they_are_allowed(bench):
+    bench = bench("allow_leakage=true")
+    trial = bench.task("trial", arm="gan")
+    other = bench.run_with_needs(bench.task("split", 1))
+    bench.run(bench.task("split", 0))
+    fake_images(bench, trial, [Descent(other.id, ("train",), None)])
+    bench.run(trial)
+    assert {"LEAKY", "PRIVILEGED", "GROUPS UNKNOWN"} == set(bench.record(trial)["stamps"])
+
+
+def test_a_generator_that_saw_what_its_classifier_was_denied_is_stamped(bench):
+    bench = bench("gan_training.fit_on=original", "regimens=[0.5]")
+    trial = bench.run_with_needs(bench.task("trial", arm="gan"))
+    assert set(bench.record(trial)["stamps"]) == {"PRIVILEGED", "GROUPS UNKNOWN"}
+
+
+def test_a_generator_fitted_on_the_regimen_is_not_stamped(bench):
+    bench = bench()
+    trial = bench.run_with_needs(bench.task("trial", arm="gan"))
+    assert bench.record(trial)["stamps"] == ["GROUPS UNKNOWN"]
+    generator = bench.task("train_gan")
+    lineage = read_artifact(bench.store, "generator", generator.id).lineage
+    assert lineage == (Descent(generator.payload["split"], ("train",), 1.0),)
+
+
+def test_a_diverging_trial_is_a_record_and_no_error(bench):
+    bench = bench("grid={learning_rate: [1e30], optimizer: [momentum], batch_size: [16]}")
+    trial = bench.run_with_needs(bench.task("trial", arm="none"))
+    record = bench.record(trial)
+    assert (record["status"], record["validation"]) == ("diverged", None)
+    assert record["message"]
+
+
+def test_an_arm_given_the_steps_of_another_takes_as_many(bench):
+    bench = bench("arms.none_long.steps_of=gan")
+    long = bench.run_with_needs(bench.task("trial", arm="none_long"))
+    gan = bench.run_with_needs(bench.task("trial", arm="gan"))
+    none = bench.run_with_needs(bench.task("trial", arm="none"))
+    steps = {
+        name: bench.record(t)["steps"] for name, t in (("long", long), ("gan", gan), ("none", none))
+    }
+    assert steps["long"] == steps["gan"] > steps["none"]
+    assert bench.record(long)["n_added"] == 0
+
+
+def test_logits_are_kept_where_asked_and_agree_with_the_metrics(bench):
+    import pyarrow.parquet as pq
+
+    bench = bench("store.keep_logits=true")
+    grid = bench.task("trial", arm="none")
+    bench.run_with_needs(grid)
+    cell = next(cell for cell in bench.plan.selections if cell.arm == "none")
+    (replicate, *_) = bench.plan.expand(cell, grid.trial.configuration)
+    bench.run(replicate)
+    table = pq.read_table(
+        read_artifact(bench.store, "predictions", replicate.id).file("test.parquet")
+    )
+    logits = np.stack([table[f"logit.{k}"].to_numpy() for k in range(10)], axis=1)
+    dataset = read_artifact(bench.store, "dataset", grid.payload["dataset"])
+    from synthtrial.store.images import read_labels
+
+    labels = read_labels(dataset)
+    truth = dict(zip(labels.sample_ids, labels.labels_NK.argmax(1), strict=True))
+    hits = [
+        truth[i] == k for i, k in zip(table["sample_id"].to_pylist(), logits.argmax(1), strict=True)
+    ]
+    assert np.mean(hits) == bench.record(replicate)["test"]["accuracy"]
+
+
+def test_training_settings_come_from_the_id_and_not_from_elsewhere(bench):
+    bench = bench()
+    trial = bench.task("trial", arm="none")
+    config = TrainingConfig(**trial.payload["training"])
+    assert config == bench.study.training(trial.trial.configuration)

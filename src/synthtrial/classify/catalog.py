@@ -54,7 +54,13 @@ class ShiftConfig:
     padding_mode: Literal["constant", "edge", "reflect"] = "constant"
 
 
-SMALL_CNN = Component("small_cnn", 1, SmallCnnConfig, "synthtrial.classify.models:build_small_cnn")
+SMALL_CNN = Component(
+    "small_cnn",
+    1,
+    SmallCnnConfig,
+    "synthtrial.classify.models:build_small_cnn",
+    step_milliseconds=2.0,
+)
 
 FLIP = Component("flip", 1, FlipConfig, "synthtrial.classify.augment:make_flip")
 SHIFT = Component("shift", 1, ShiftConfig, "synthtrial.classify.augment:make_shift")

@@ -142,10 +142,11 @@ def differences_table(
     stamps = cell_stamps(facts)
     rows = []
     for (regimen, scope, class_name), group in _by_target(results):
-        data = block_means(group.value, list(group.arm), list(group.draw))
+        arms, draws_N = group.arm.tolist(), group.draw.tolist()
+        data = block_means(group.value, arms, draws_N)
         draws = len(set(data[2]))
         if draws == 1:
-            data = (group.value.to_numpy(), list(group.arm), list(group.draw))
+            data = (group.value.to_numpy(), arms, draws_N)
         fit = fit_blocks(*data)
         sizes = group.arm.value_counts()
         for baseline in baselines:

@@ -172,11 +172,7 @@ def block_means(
     pair_N = arm_N * labels.size + block_N
     pairs_P, index_N, count_P = np.unique(pair_N, return_inverse=True, return_counts=True)
     mean_P = np.bincount(index_N, weights=y_N) / count_P
-    return (
-        mean_P,
-        [str(names[pair // labels.size]) for pair in pairs_P],
-        [int(labels[pair % labels.size]) for pair in pairs_P],
-    )
+    return mean_P, names[pairs_P // labels.size].tolist(), labels[pairs_P % labels.size].tolist()
 
 
 def _p_value(estimate: float, error: float, df: int) -> float:

@@ -79,5 +79,9 @@ class ProjectionConfig:
 
 
 PROJECTION = Component(
-    "projection", 1, ProjectionConfig, "synthtrial.synthesis.generators.projection:build"
+    "projection",
+    1,
+    ProjectionConfig,
+    "synthtrial.synthesis.generators.projection:build",
+    step_milliseconds=20.0,
 )

@@ -1,0 +1,275 @@
+"""From the store to plain facts, on a real finished study and on fabricated records."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthtrial.data.splits import read_split
+from synthtrial.errors import DamagedArtifactError
+from synthtrial.identity import canonical_json
+from synthtrial.plan import build
+from synthtrial.report import tables
+from synthtrial.report.page import write_report
+from synthtrial.report.sources import describe, gather
+from synthtrial.store.artifacts import draft, open_store, read_artifact
+from synthtrial.store.records import RecordWriter, read_records
+from synthtrial.study import load
+from synthtrial.synthesis.balance import read_allocation
+
+FAST = (
+    "regimens=[0.5,1.0]",
+    "grid={learning_rate: [0.01, 0.001]}",
+    "protocol.draws=2",
+    "protocol.replicates=4",
+)
+
+
+@pytest.fixture(scope="module")
+def finished(finished_study):
+    overrides, _ = finished_study
+    study = load("digits", overrides)
+    store = open_store(Path(study.settings.store.path), create=False)
+    plan = build(study, store)
+    return study, store, plan, gather(study, store, plan)
+
+
+def record(trial, study, **changes):
+    """A plausible record; the score tells which trial it is."""
+    classes = study.dataset.load().classes
+    level = 0.5 + 0.01 * trial.replicate + 0.1 * (trial.arm == "gan")
+    metrics = {"accuracy": level, "recall": {name: level + 0.001 * int(name) for name in classes}}
+    return {
+        "trial_id": trial.trial_id,
+        "kind": "trial",
+        "status": "done",
+        "attempt": 1,
+        "study": study.name,
+        "configuration": canonical_json(trial.configuration),
+        "validation": metrics,
+        "test": metrics if trial.stage == "replicate" else None,
+        "curves": {
+            "epoch": [1, 2],
+            "train_loss": [2.0, 1.0],
+            "validation_loss": [2.0, 1.5],
+            "validation_score": [0.1, 0.2],
+        },
+        "n_real": 500,
+        "code_digest": "c0de",
+        "stamps": ["GROUPS UNKNOWN"],
+        **changes,
+    }
+
+
+def fill(study, store, change=lambda trial: {}):
+    """Write records and selections as a run would, without training anything."""
+    with RecordWriter(store) as writer:
+        for trial in build(study, None).trials:
+            writer.append(record(trial, study, **change(trial)))
+        plan = build(study, store)
+        for cell, select in plan.selections.items():
+            point = study.configurations[1]
+            with draft(store, "selection", select, inputs={}) as made:
+                made.info.update(configuration=dict(point), score=0.5, cell={"arm": cell.arm})
+        for trial in build(study, store).trials:
+            if trial.stage == "replicate":
+                row = record(trial, study, **change(trial))
+                if row["status"] is not None:
+                    writer.append(row)
+    return build(study, store)
+
+
+def test_a_finished_study_is_whole(finished):
+    study, _, plan, facts = finished
+    assert plan.complete
+    assert facts.finished
+    assert set(facts.trials.status) == {"done"}
+    assert len(facts.trials) == len(plan.trials)
+    assert tables.blocks_table(facts).complete.all()
+    assert facts.design.classes == tuple("0123456789")
+    assert facts.design.minority == ("8", "9")
+    assert facts.design.synthetic_arms == ("gan",)
+
+
+def test_results_are_the_records_own_numbers(finished):
+    _, store, plan, facts = finished
+    rows = {row["trial_id"]: row for row in read_records(store).to_pylist()}
+    results = tables.long_results(facts)
+    for trial in plan.trials:
+        if trial.stage != "replicate":
+            continue
+        mine = results[
+            (results.arm == trial.arm)
+            & (results.regimen == trial.regimen)
+            & (results.replicate == trial.replicate)
+        ]
+        test = rows[trial.trial_id]["test"]
+        assert mine[mine.scope == "overall"].value.item() == test["accuracy"]
+        classes = mine[mine.scope == "class"].set_index("class_name").value
+        assert classes.to_dict() == test["recall"]
+        mean = np.mean([test["recall"]["8"], test["recall"]["9"]])
+        assert mine[mine.scope == "minority"].value.item() == pytest.approx(mean)
+
+
+def test_counts_are_those_of_split_and_allocation(finished):
+    _, store, plan, facts = finished
+    for task in plan.tasks.values():
+        if task.kind == "split":
+            split = read_split(read_artifact(store, "split", task.id))
+            counts = facts.counts[
+                (facts.counts.class_name == "") & (facts.counts.draw == task.payload["draw"])
+            ].set_index("role")
+            assert counts.images["test"] == len(split.rows("test"))
+            assert counts.images["removed"] == len(split.rows("removed"))
+        if task.kind == "allocate":
+            allocation = read_allocation(read_artifact(store, "allocation", task.id))
+            mine = facts.synthetic[
+                (facts.synthetic.regimen == task.payload["regimen"])
+                & (facts.synthetic.draw == task.payload["draw"])
+            ].set_index("class_name")
+            added = (allocation.vectors_MK == 1).sum(axis=0)
+            assert mine.added.to_dict() == dict(zip(allocation.classes, added, strict=True))
+            assert mine.intended.sum() == len(allocation)
+            assert set(mine.arms) == {"gan, oversample_matched"}
+            assert facts.regimen_images[task.payload["regimen"]] > 0
+
+
+def test_curves_and_pictures_are_found(finished):
+    facts = finished[3]
+    assert set(tables.curves_table(facts).regimen) == {0.25, 1.0}
+    assert {picture.role for picture in facts.pictures} == {"real", "synthetic"}
+    assert {picture.class_name for picture in facts.pictures} == {"8", "9"}
+    assert all(picture.path.is_file() for picture in facts.pictures)
+
+
+def test_a_real_study_gets_its_page(finished, tmp_path):
+    study, store, plan, _ = finished
+    page = write_report(study, store, plan, tmp_path)
+    html = page.read_text(encoding="utf-8")
+    assert "PROVISIONAL" not in html
+    assert "data:image/png;base64," in html
+
+
+def test_nothing_has_run_yet(tmp_path):
+    study, store = load("digits", FAST), open_store(tmp_path)
+    facts = gather(study, store, build(study, store))
+    assert not facts.finished
+    assert set(facts.trials.status) == {"waiting"}
+    replicates = facts.trials[facts.trials.stage == "replicate"]
+    assert len(replicates) == 5 * 2 * 4, "also those whose configuration is not chosen yet"
+    assert (replicates.configuration == "").all()
+
+
+def test_what_a_trial_is_comes_from_the_plan_not_the_record(tmp_path):
+    study, store = load("digits", FAST), open_store(tmp_path)
+    plan = fill(study, store, lambda trial: {"arm": "someone else's", "stage": "grid"})
+    facts = gather(study, store, plan)
+    assert set(facts.trials.arm) == set(study.arms)
+    gan = tables.long_results(facts).query("arm == 'gan' and scope == 'overall'")
+    assert sorted(gan.value) == pytest.approx(sorted([0.6, 0.61, 0.62, 0.63] * 2))
+
+
+def test_the_chosen_configuration_is_the_selections(tmp_path):
+    study, store = load("digits", FAST), open_store(tmp_path)
+    facts = gather(study, store, fill(study, store))
+    assert len(facts.chosen) == 10
+    assert set(facts.chosen.configuration) == {canonical_json(study.configurations[1])}
+
+
+def test_divergence_is_an_end_and_a_first_failure_is_not(tmp_path):
+    def change(trial):
+        if trial.stage == "replicate" and trial.arm == "gan" and trial.regimen == 1.0:
+            status = {0: "diverged", 1: "failed"}.get(trial.replicate, "done")
+            return {"status": status, "message": "loss", "test": None, "validation": None}
+        return {}
+
+    study, store = load("digits", FAST), open_store(tmp_path)
+    facts = gather(study, store, fill(study, store, change))
+    mine = facts.trials.query("stage == 'replicate' and arm == 'gan' and regimen == 1.0")
+    found = mine.set_index("replicate").status.to_dict()
+    assert found == {0: "diverged", 1: "waiting", 2: "done", 3: "done"}
+    blocks = tables.blocks_table(facts).query("regimen == 1.0").set_index("replicate").complete
+    assert blocks.to_dict() == {0: True, 1: False, 2: True, 3: True}
+
+
+def test_a_cell_whose_whole_grid_diverged_holds_up_no_other(tmp_path):
+    study, store = load("digits", FAST), open_store(tmp_path)
+    with RecordWriter(store) as writer:
+        for trial in build(study, None).trials:
+            if trial.arm == "standard" and trial.regimen == 0.5:
+                gone = {"status": "diverged", "message": "loss", "validation": None}
+                writer.append(record(trial, study, **gone))
+    facts = gather(study, store, build(study, store))
+    mine = facts.trials.query("arm == 'standard' and regimen == 0.5")
+    assert set(mine[mine.stage == "grid"].status) == {"diverged"}
+    assert set(mine[mine.stage == "replicate"].status) == {"blocked"}
+
+
+def test_a_metric_that_is_per_class_counts_as_its_mean(tmp_path):
+    study = load("digits", [*FAST, "statistics.overall=recall", "protocol.select_by=recall"])
+    store = open_store(tmp_path)
+    facts = gather(study, store, fill(study, store))
+    done = facts.trials.query("stage == 'replicate' and arm == 'none' and replicate == 0")
+    assert done.overall.tolist() == pytest.approx([0.5 + 0.001 * 4.5] * 2)
+
+
+def test_a_permuted_class_order_changes_no_result(tmp_path):
+    tables_of = []
+    for place, order in enumerate(["0123456789", "9081726354"]):
+        names = ",".join(f"'{name}'" for name in order)
+        study = load("digits", [*FAST, f"dataset.class_order=[{names}]"])
+        store = open_store(tmp_path / str(place))
+        facts = gather(study, store, fill(study, store))
+        assert facts.design.classes == tuple(order)
+        keys = ["regimen", "arm", "scope", "class_name"]
+        found = tables.results_table(facts).sort_values(keys).reset_index(drop=True)
+        tables_of.append(found)
+    assert tables_of[0].equals(tables_of[1])
+
+
+def test_ten_thousand_records_become_a_few_tables(tmp_path):
+    study = load("digits", [*FAST, "protocol.replicates=998"])
+    store = open_store(tmp_path)
+    facts = gather(study, store, fill(study, store))
+    assert len(facts.trials) == 10_000
+    assert set(tables.results_table(facts)["n"]) == {998}
+
+
+def test_restricted_images_are_not_shown(finished, tmp_path, monkeypatch):
+    study, store, plan, _ = finished
+
+    class Restricted:
+        restrictions = ("no redistribution",)
+
+    real = read_artifact
+
+    def restricted(store, kind, id_):
+        return Restricted() if kind in {"exhibits", "dataset"} else real(store, kind, id_)
+
+    monkeypatch.setattr("synthtrial.report.sources.read_artifact", restricted)
+    facts = gather(study, store, plan)
+    assert facts.pictures == ()
+    assert "no redistribution" in facts.notes[0]
+
+
+def test_a_damaged_list_of_pictures_is_a_clear_error(tmp_path):
+    study, store = load("digits", FAST), open_store(tmp_path)
+    plan = build(study, store)
+    exhibits = next(task for task in plan.tasks.values() if task.kind == "exhibits")
+    with draft(store, "dataset", exhibits.payload["dataset"], inputs={}) as made:
+        (made.path / "x").write_text("x")
+    with draft(store, "exhibits", exhibits.id, inputs={}) as made:
+        (made.path / "exhibits.json").write_text(json.dumps({"pictures": [{"file": "gone.png"}]}))
+    with pytest.raises(DamagedArtifactError, match=r"exhibits\.json"):
+        gather(study, store, build(study, store))
+
+
+def test_arms_and_rules_are_told_in_words():
+    design = describe(load("digits"))
+    texts = {arm.name: arm.text for arm in design.arms}
+    assert texts["none"] == "nothing is done"
+    assert "random shift" in texts["standard"]
+    assert "gan" in texts["oversample_matched"]
+    assert "weigh more" in texts["class_weights"]
+    assert design.balance == "as few are added as bring each of 8 and 9 to 10 % of the images"

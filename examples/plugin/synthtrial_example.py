@@ -113,7 +113,8 @@ def _draw(kind: str, hand: int, copy: int, size: int) -> np.ndarray:
     }[kind]
     inside_HW = np.clip((radius - distance) * size / 2, 0, 1)  # edges one pixel soft
     image_HW = ink * inside_HW + random.normal(15, 8, size=(size, size))
-    return np.clip(image_HW, 0, 255).astype(np.uint8)[:, :, None]
+    image_HWC: np.ndarray = np.clip(image_HW, 0, 255).astype(np.uint8)[:, :, None]
+    return image_HWC
 
 
 SHAPES = Component("shapes", 1, ShapesConfig, "synthtrial_example:open_shapes")

@@ -136,12 +136,7 @@ def status(study: str, overrides: Sequence[str], as_json: bool) -> None:
 @_study_arguments
 def report(study: str, overrides: Sequence[str]) -> None:
     """Write the report from what is there, finished or not."""
-    loaded, store = _open(study, overrides, create=False)
-    if store is None:
-        raise ConfigError(
-            f"there is no store at {loaded.settings.store.path}, so there is nothing to report; "
-            f"run `synthtrial run {study}` first or give store.path=..."
-        )
+    loaded, store = _require(study, overrides)
     _report(_console(), loaded, store, _build(loaded, store, None))
 
 
@@ -152,7 +147,8 @@ def verify(study: str, overrides: Sequence[str], as_json: bool) -> None:
     """Check every file of the store against its checksum; exits with 1 if any is damaged."""
     from synthtrial import views
 
-    found = views.verify(_require_store(study, overrides))
+    _, store = _require(study, overrides)
+    found = views.verify(store)
     if as_json:
         _print_json(found)
     else:
@@ -167,7 +163,8 @@ def du(study: str, overrides: Sequence[str]) -> None:
     """Say what the store takes on disk."""
     from synthtrial import views
 
-    views.show_usage(_console(), _require_store(study, overrides))
+    _, store = _require(study, overrides)
+    views.show_usage(_console(), store)
 
 
 @cli.command()
@@ -178,10 +175,9 @@ def gc(study: str, overrides: Sequence[str], dry_run: bool, unused: bool) -> Non
     """Remove left-overs: stale temporary folders and superseded record segments."""
     from synthtrial import views
 
-    loaded, store = _open(study, overrides, create=False)
-    if store is not None:
-        keep = _build(loaded, store, None) if unused else None
-        views.collect(_console(), store, keep, dry_run=dry_run)
+    loaded, store = _require(study, overrides)
+    keep = _build(loaded, store, None) if unused else None
+    views.collect(_console(), store, keep, dry_run=dry_run)
 
 
 def _open(study: str, overrides: Sequence[str], *, create: bool) -> tuple[Study, Store | None]:
@@ -197,13 +193,14 @@ def _open(study: str, overrides: Sequence[str], *, create: bool) -> tuple[Study,
     return with_target(loaded, store), store
 
 
-def _require_store(study: str, overrides: Sequence[str]) -> Store:
+def _require(study: str, overrides: Sequence[str]) -> tuple[Study, Store]:
     loaded, store = _open(study, overrides, create=False)
     if store is None:
         raise ConfigError(
-            f"there is no store at {loaded.settings.store.path}; give store.path=... or run first"
+            f"there is no store at {loaded.settings.store.path}; run `synthtrial run {study}` "
+            "first, or say where it is with store.path=..."
         )
-    return store
+    return loaded, store
 
 
 def _build(study: Study, store: Store | None, where: str | None) -> Plan:
@@ -231,7 +228,7 @@ def _run(study: Study, where: Mapping[str, str]) -> None:
     from synthtrial.plan import build
     from synthtrial.progress import RunProgress, duration
     from synthtrial.store.artifacts import open_store
-    from synthtrial.views import show_allocations, show_failures, show_stage_seconds
+    from synthtrial.views import shortfall, show_allocations, show_failures, show_stage_seconds
 
     console = _console()
     started = time.monotonic()
@@ -244,8 +241,9 @@ def _run(study: Study, where: Mapping[str, str]) -> None:
     if not where:
         _report(console, study, store, finished)
     console.print(f"took {duration(time.monotonic() - started)}")
-    if finished.blocked() or any(failure.final for failure in finished.failures.values()):
-        sys.exit(1)
+    problem = shortfall(finished)
+    if problem:
+        raise SynthtrialError(problem)
 
 
 def _smoke(study: Study) -> None:

@@ -65,7 +65,7 @@ def run(
     settings = study.settings.engine
     with hold(store, study.name, settings.name, f"run of {study.name}"):
         seal_abandoned(store)
-        _keep_snapshot(study, store)
+        keep_snapshot(study, store)
         try:
             plan = build(study, store)
             if where:
@@ -78,7 +78,7 @@ def run(
     return plan
 
 
-def _keep_snapshot(study: Study, store: Store) -> None:
+def keep_snapshot(study: Study, store: Store) -> None:
     """Keep the settings as they were run, for workers and for `plan --why`."""
     path = store.root / "studies" / f"{study.digest}.yaml"
     with storage_errors(store.root):

@@ -12,11 +12,14 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+from synthtrial.config import TrainingConfig
 from synthtrial.plan import Plan
 from synthtrial.store.artifacts import Store
 from synthtrial.store.records import read_records
-from synthtrial.tasks import Task
+from synthtrial.tasks import Task, Trial
 
 _OVERHEAD_SECONDS = 0.02
 _ROUGH_STEP_MILLISECONDS = 50.0
@@ -50,6 +53,7 @@ class Clock:
         self._rows: int = source.expected_rows
         self._image_bytes = math.prod(source.image_shape)
         self._measured = _measured_step_seconds(store) if store is not None else {}
+        self._trainings: dict[tuple[Any, ...], TrainingConfig] = {}
 
     def seconds(self, task: Task) -> float:
         """Return the expected seconds of one task on one core."""
@@ -97,19 +101,29 @@ class Clock:
         rows = self._rows * share * regimen if regimen <= 1 else regimen
         if self._plan.study.arms[task.trial.arm].adds_images:
             rows *= 1 + _EXTRA_SHARE
-        training = self._plan.study.training(task.trial.configuration)
+        training = self._training(task.trial)
         steps = training.epochs * math.ceil(rows / training.batch_size)
         return min(steps, training.max_steps or steps)
 
     def _key(self, task: Task) -> tuple[str, int]:
         assert task.trial is not None
-        training = self._plan.study.training(task.trial.configuration)
-        return task.trial.arm, training.batch_size
+        return task.trial.arm, self._training(task.trial).batch_size
+
+    def _training(self, trial: Trial) -> TrainingConfig:
+        key = tuple(trial.configuration.items())
+        if key not in self._trainings:  # few, while there may be thousands of trials
+            self._trainings[key] = self._plan.study.training(trial.configuration)
+        return self._trainings[key]
 
     def _trial_seconds(self, task: Task) -> float:
         rough = self._plan.study.classifier.component.step_milliseconds
         step = self._measured.get(self._key(task), (rough or _ROUGH_STEP_MILLISECONDS) / 1e3)
         return _OVERHEAD_SECONDS + self._steps(task) * step
+
+
+@lru_cache(maxsize=4096)
+def _batch_size(configuration: str) -> int:
+    return int(json.loads(configuration).get("batch_size", 0))
 
 
 def _measured_step_seconds(store: Store) -> dict[tuple[str, int], float]:
@@ -118,8 +132,7 @@ def _measured_step_seconds(store: Store) -> dict[tuple[str, int], float]:
     columns = ["kind", "status", "arm", "configuration", "seconds", "steps"]
     for row in read_records(store).select(columns).to_pylist():
         if row["kind"] == "trial" and row["status"] == "done" and row["steps"]:
-            batch = int(json.loads(row["configuration"]).get("batch_size", 0))
-            total = totals[row["arm"], batch]
+            total = totals[row["arm"], _batch_size(row["configuration"])]
             total[0] += row["seconds"]
             total[1] += row["steps"]
     return {key: seconds / steps for key, (seconds, steps) in totals.items()}

@@ -35,6 +35,8 @@ def canonical_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is dict and all(type(key) is str for key in value):  # the common case, fast
+        return {key: item if type(item) is str else _plain(item) for key, item in value.items()}
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, int):

@@ -34,11 +34,19 @@ from synthtrial.tasks import (
 
 @dataclass(frozen=True)
 class Failure:
-    """The last word on a task that did not succeed."""
+    """The last word on a task that did not succeed.
+
+    Attributes:
+        attempts: tries so far.
+        message: of the last one.
+        final: whether it is not tried again.
+        diverged: whether it is a trial whose loss became NaN or infinite: a result, no mishap.
+    """
 
     attempts: int
     message: str
     final: bool
+    diverged: bool = False
 
 
 @dataclass
@@ -180,7 +188,9 @@ def narrow(plan: Plan, where: Mapping[str, str]) -> Plan:
         matches = task.trial is not None and all(
             in_words(getattr(task.trial, key)) == value for key, value in wanted.items()
         )
-        selects = task.kind == "select" and all(
+        # A choice is for the replicates: the grid alone needs none.
+        selects = task.kind == "select" and wanted.get("stage") != "grid"
+        selects = selects and all(
             in_words(task.payload["cell"][key]) == value
             for key, value in wanted.items()
             if key in task.payload["cell"]
@@ -219,15 +229,16 @@ def _look_up(plan: Plan, store: Store) -> None:
             plan.expand(cell, read_artifact(store, "selection", select).info["configuration"])
     limit = plan.study.settings.engine.max_attempts
     table = read_records(store, every_attempt=True)
-    for row in table.select(["trial_id", "status", "attempt", "message"]).to_pylist():
-        id_, status, attempt = row["trial_id"], row["status"], row["attempt"]
+    columns = [table[name].to_pylist() for name in ("trial_id", "status", "attempt", "message")]
+    for id_, status, attempt, message in zip(*columns, strict=True):
         if id_ not in plan.tasks:
             continue
         if status == "done":
             plan.done.add(id_)
         elif id_ not in plan.failures or plan.failures[id_].attempts < attempt:
             # Divergence is a result: the same bits would diverge again.
-            final = status == "diverged" or attempt >= limit
-            plan.failures[id_] = Failure(attempt, row["message"] or "", final)
+            diverged = status == "diverged"
+            final = diverged or attempt >= limit
+            plan.failures[id_] = Failure(attempt, message or "", final, diverged)
     for id_ in plan.done & plan.failures.keys():
         del plan.failures[id_]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-
-from synthtrial.engines.base import Engine, Outcome
 from synthtrial.estimates import Clock
 from synthtrial.plan import Plan
 from synthtrial.tasks import Task
 
+if TYPE_CHECKING:  # `plan` counts stages and needs neither
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from synthtrial.engines.base import Engine, Outcome
+
 _LINE_SECONDS = 15.0
+_SHOW_SECONDS = 0.5  # between looks at all tasks of the plan, of which there may be thousands
+_REFRESHES_PER_SECOND = 2.0
 STAGES = {
     "prepare": "prepare",
     "split": "split",
@@ -65,14 +69,18 @@ class RunProgress:
     """Listener of a run; a context manager, so that the terminal is left as it was."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
         self._console = console
         self._clock = clock
+        self._plan: Plan | None = None
         self._bars: dict[str, TaskID] = {}
         self._overall = TaskID(0)
-        self._started = self._last_line = time.monotonic()
+        self._started = self._last_shown = time.monotonic()
         self._work_left = 0.0
         self._work_done = 0.0
         self._ended = 0
+        self._said: set[tuple[str, str]] = set()
         self.stage_seconds: dict[str, float] = {}
         self._live = Progress(
             TextColumn("{task.description:<16}"),
@@ -80,6 +88,7 @@ class RunProgress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
+            refresh_per_second=_REFRESHES_PER_SECOND,
             disable=not console.is_terminal,
         )
 
@@ -93,6 +102,8 @@ class RunProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._plan is not None and self._console.is_terminal:
+            self._show_bars(self._plan)  # as they stand at the end
         self._live.stop()
 
     def started(self, plan: Plan, engine: Engine) -> None:
@@ -108,6 +119,7 @@ class RunProgress:
             self._bars[stage] = self._live.add_task(
                 STAGES[stage], total=total, completed=settled, note=""
             )
+        self._plan = plan
 
     def ended(self, task: Task, outcome: Outcome, plan: Plan) -> None:
         """Count the task; failures are said at once."""
@@ -119,7 +131,9 @@ class RunProgress:
             final = plan.is_settled(task.id)
             verdict = "failed for good" if final else f"{outcome.state}, will be tried again"
             reason = outcome.message.strip().splitlines()[-1] if outcome.message else ""
-            self._console.print(f"{task.label}: {verdict}: {reason}", markup=False)
+            if (verdict, reason) not in self._said:  # a mistake in the study fails many tasks
+                self._said.add((verdict, reason))
+                self._console.print(f"{task.label}: {verdict}: {reason}", markup=False)
         self._show(plan)
 
     def waiting(self, plan: Plan) -> None:
@@ -127,16 +141,24 @@ class RunProgress:
         self._show(plan)
 
     def _show(self, plan: Plan) -> None:
-        if self._console.is_terminal:
-            for stage, (settled, total, failed) in stage_totals(plan).items():
-                note = f"{failed} failed" if failed else ""
-                self._live.update(self._bars[stage], completed=settled, total=total, note=note)
-            settled, total, _ = _sum(stage_totals(plan))
-            note = self._left(time.monotonic() - self._started)
-            self._live.update(self._overall, completed=settled, total=total, note=note)
-        elif time.monotonic() - self._last_line >= _LINE_SECONDS:
-            self._last_line = time.monotonic()
+        terminal = self._console.is_terminal
+        now = time.monotonic()
+        if now - self._last_shown < (_SHOW_SECONDS if terminal else _LINE_SECONDS):
+            return
+        self._last_shown = now
+        if terminal:
+            self._show_bars(plan)
+        else:
             self._console.print(self._line(plan))
+
+    def _show_bars(self, plan: Plan) -> None:
+        totals = stage_totals(plan)
+        for stage, (settled, total, failed) in totals.items():
+            note = f"{failed} failed" if failed else ""
+            self._live.update(self._bars[stage], completed=settled, total=total, note=note)
+        settled, total, _ = _sum(totals)
+        note = self._left(time.monotonic() - self._started)
+        self._live.update(self._overall, completed=settled, total=total, note=note)
 
     def _line(self, plan: Plan) -> str:
         totals = stage_totals(plan)

@@ -45,8 +45,13 @@ class Component:
 
 
 @cache
+def _entry_points() -> Any:
+    return entry_points()  # reads the metadata of every installed package: once is enough
+
+
+@cache
 def _installed(kind: Kind) -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group=f"synthtrial.{kind}s")}
+    return {point.name: point for point in _entry_points().select(group=f"synthtrial.{kind}s")}
 
 
 def names(kind: Kind) -> list[str]:

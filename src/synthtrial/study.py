@@ -197,22 +197,22 @@ def _check(raw: Any, where: str) -> Study:
 
 
 def _settings(raw: Any) -> StudySettings:
-    raw = OmegaConf.create(OmegaConf.to_container(raw, resolve=True))
-    arms = raw.pop("arms", None) or {}
-    if not isinstance(arms, DictConfig | dict):
+    given: Any = OmegaConf.to_container(raw, resolve=True)
+    arms = given.pop("arms", None) or {}
+    if not isinstance(arms, dict):
         raise ConfigError("arms must map each arm's name to its settings, such as 'none: {}'")
-    schema = OmegaConf.structured(StudySettings)
-    if not raw.get("name"):
+    if not given.get("name"):
         raise ConfigError("the setting 'name' is missing; name the study in one word")
-    checked = OmegaConf.merge(schema, raw, {"arms": dict(arms)})
+    # Unsafe for the first argument alone, which is ours: no time goes into copying it.
+    schema = OmegaConf.structured(StudySettings)
+    checked = OmegaConf.unsafe_merge(schema, given, {"arms": arms})
     # Checked as they stand; now with what the presets say where the study is silent.
     presets = {
-        name: OmegaConf.merge(OmegaConf.structured(_preset(str(name), given)), given or {})
-        for name, given in arms.items()
+        name: OmegaConf.unsafe_merge(OmegaConf.structured(_preset(str(name), arm)), arm or {})
+        for name, arm in arms.items()
     }
     plain = {name: OmegaConf.to_container(arm) for name, arm in presets.items()}
-    merged = OmegaConf.merge(checked, {"arms": plain})
-    settings = OmegaConf.to_object(merged)
+    settings = OmegaConf.to_object(OmegaConf.unsafe_merge(checked, {"arms": plain}))
     assert isinstance(settings, StudySettings)
     return settings
 
@@ -256,7 +256,7 @@ def _choose(kind: Kind, section: Mapping[str, Any]) -> Chosen:
         )
     component = registry.find(kind, str(name))
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(component.config), options)
+        merged = OmegaConf.unsafe_merge(OmegaConf.structured(component.config), options)
         return Chosen(component, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         raise ConfigError(f"the {kind} '{name}': {_explain(error)}") from None
@@ -269,8 +269,11 @@ def _configurations(settings: StudySettings) -> tuple[Mapping[str, Any], ...]:
             raise ConfigError(f"grid: unknown axis '{axis}': {suggest(axis, allowed)}")
         if not values:
             raise ConfigError(f"grid: the axis '{axis}' has no values; give at least one")
+    schema = OmegaConf.structured(TrainingConfig)
+    OmegaConf.set_readonly(schema, value=False)
     axes = [
-        [_axis_value(axis, value) for value in values] for axis, values in settings.grid.items()
+        [_axis_value(schema, axis, value) for value in values]
+        for axis, values in settings.grid.items()
     ]
     return tuple(
         dict(zip(settings.grid, combination, strict=True))
@@ -278,9 +281,9 @@ def _configurations(settings: StudySettings) -> tuple[Mapping[str, Any], ...]:
     )
 
 
-def _axis_value(axis: str, value: Any) -> Any:
-    merged = OmegaConf.merge(OmegaConf.structured(TrainingConfig), {axis: value})
-    return getattr(OmegaConf.to_object(merged), axis)
+def _axis_value(schema: Any, axis: str, value: Any) -> Any:
+    OmegaConf.update(schema, axis, value)  # checks and converts it
+    return schema[axis]
 
 
 def _explain(error: OmegaConfBaseException) -> str:

@@ -87,13 +87,14 @@ def _task(
     label: str,
     needs: Sequence[str],
     payload: Mapping[str, Any],
-    trial: Trial | None = None,
 ) -> Task:
-    payload = {"kind": kind, "version": _VERSIONS[kind], **payload}
-    id_ = digest(payload)
-    if trial is not None:
-        trial = dataclasses.replace(trial, trial_id=id_)
-    return Task(kind, id_, label, tuple(needs), payload, study.digest, trial)
+    payload, id_ = _identified(kind, payload)
+    return Task(kind, id_, label, tuple(needs), payload, study.digest)
+
+
+def _identified(kind: TaskKind, payload: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    whole = {"kind": kind, "version": _VERSIONS[kind], **payload}
+    return whole, digest(whole)
 
 
 def _prepare(study: Study) -> Task:
@@ -183,44 +184,74 @@ def trial_task(
 
     Trials of stage ``replicate`` are judged on the test set; those of the grid never see it.
     """
-    settings, arm = study.settings, study.arms[cell.arm]
     draw = 0 if replicate == GRID_REPLICATE else replicate % study.draws
+    place = _place(study, cell.arm, cell.regimen, draw)
+    point = _point(study, tuple(configuration.items()))
+    payload, id_ = _identified(
+        "trial",
+        {
+            **place.payload,
+            **point.payload,
+            "evaluate_test": stage == "replicate",
+            "replicate": replicate,
+        },
+    )
+    label = f"{place.label}, {point.label}"
+    label += "" if replicate == GRID_REPLICATE else f", replicate {replicate}"
+    trial = Trial(id_, stage, cell.arm, cell.regimen, draw, replicate, configuration)
+    return Task("trial", id_, label, place.needs, payload, study.digest, trial)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What many trials have in common, spelled out once."""
+
+    payload: Mapping[str, Any]
+    label: str
+    needs: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=4096)
+def _place(study: Study, arm_name: str, regimen: float, draw: int) -> _Part:
+    """Return the part of a trial that does not depend on its configuration."""
+    settings, arm = study.settings, study.arms[arm_name]
     split = _split(study, draw)
-    needs = [split.payload["dataset"], split.id]
+    dataset: str = split.payload["dataset"]
     treatment: dict[str, Any] = {
         "augment": [item.identity for item in arm.augment],
         "sampler": arm.settings.sampler,
         "class_weights": arm.settings.class_weights,
     }
     if arm.settings.synthetic:
-        treatment["synthetic"] = _synthesize(study, arm, cell.regimen, draw).id
+        treatment["synthetic"] = _synthesize(study, arm, regimen, draw).id
     if arm.settings.repeat is not None:
-        treatment["repeat"] = _allocate(study, arm, cell.regimen, draw).id
+        treatment["repeat"] = _allocate(study, arm, regimen, draw).id
     if arm.settings.steps_of is not None:
         other = study.arms[arm.settings.steps_of]
-        treatment["steps_of"] = _allocate(study, other, cell.regimen, draw).id
-    needs += [treatment[key] for key in ("synthetic", "repeat", "steps_of") if key in treatment]
-    training = study.training(configuration)
-    payload: dict[str, Any] = {
-        "dataset": needs[0],
+        treatment["steps_of"] = _allocate(study, other, regimen, draw).id
+    made = [treatment[key] for key in ("synthetic", "repeat", "steps_of") if key in treatment]
+    payload = {
+        "dataset": dataset,
         "split": split.id,
-        "regimen": cell.regimen,
+        "regimen": regimen,
         "treatment": treatment,
         "classifier": study.classifier.identity,
-        "training": non_default(training),
         "metrics": sorted(settings.metrics),
-        "evaluate_test": stage == "replicate",
         "seed": settings.seed,
         "draw": draw,
-        "replicate": replicate,
     }
+    return _Part(payload, f"{arm_name}, regimen {regimen:g}", (dataset, split.id, *made))
+
+
+@lru_cache(maxsize=4096)
+def _point(study: Study, configuration: tuple[tuple[str, Any], ...]) -> _Part:
+    """Return the part of a trial that depends on its configuration alone."""
+    training = study.training(dict(configuration))
+    payload: dict[str, Any] = {"training": non_default(training)}
     if training.checkpoint == "best":
-        payload["checkpoint_by"] = settings.protocol.select_by
-    point = " ".join(f"{key}={in_words(value)}" for key, value in configuration.items())
-    label = f"{cell.arm}, regimen {cell.regimen:g}, {point}"
-    label += "" if replicate == GRID_REPLICATE else f", replicate {replicate}"
-    trial = Trial("", stage, cell.arm, cell.regimen, draw, replicate, configuration)
-    return _task(study, "trial", label, needs, payload, trial)
+        payload["checkpoint_by"] = study.settings.protocol.select_by
+    label = " ".join(f"{key}={in_words(value)}" for key, value in configuration)
+    return _Part(payload, label)
 
 
 def fixed_tasks(study: Study) -> Iterator[Task]:

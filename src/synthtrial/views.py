@@ -30,6 +30,11 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def last_line(message: str) -> str:
+    """Return the line of an error message that says what happened: a traceback's last."""
+    return (message.strip().splitlines() or ["no message"])[-1]
+
+
 def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:
     """Return what `plan` says, for programs."""
     estimate = Clock(plan, store).total(plan.to_do())
@@ -160,19 +165,38 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
 
 
 def show_failures(console: Console, plan: Plan) -> None:
-    """Print what failed for good, why, and what waits for it in vain."""
+    """Print what failed for good, why, and what waits for it in vain; each reason once."""
     final = {id_: failure for id_, failure in plan.failures.items() if failure.final}
-    for id_, failure in list(final.items())[:_SHOWN_FAILURES]:
-        lines = failure.message.strip().splitlines() or ["no message"]
-        console.print(f"failed: {plan.tasks[id_].label}: {lines[-1]}", markup=False)
-    if len(final) > _SHOWN_FAILURES:
-        console.print(f"... and {len(final) - _SHOWN_FAILURES} more (status --json has them all)")
+    reasons: dict[str, list[str]] = {}
+    for id_, failure in final.items():
+        reasons.setdefault(last_line(failure.message), []).append(plan.tasks[id_].label)
+    for reason, labels in list(reasons.items())[:_SHOWN_FAILURES]:
+        more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+        console.print(f"failed: {labels[0]}{more}: {reason}", markup=False)
+    if len(reasons) > _SHOWN_FAILURES:
+        left = len(reasons) - _SHOWN_FAILURES
+        console.print(f"... for {left} more reasons (status --json has them all)")
     blocked = plan.blocked()
     if blocked:
         console.print(f"{len(blocked)} tasks need one of these and cannot run")
-    if final:
-        more = plan.study.settings.engine.max_attempts + 1
-        console.print(f"to try failed tasks once more: add engine.max_attempts={more}")
+    if any(not failure.diverged for failure in final.values()):
+        more_tries = plan.study.settings.engine.max_attempts + 1
+        console.print(f"to try failed tasks once more: add engine.max_attempts={more_tries}")
+
+
+def shortfall(plan: Plan) -> str:
+    """Say in one sentence that the study did not get everywhere; empty where it did.
+
+    A trial that diverged is a result, so it counts only where others wait for it in vain.
+    """
+    broken = [f for f in plan.failures.values() if f.final and not f.diverged]
+    blocked = len(plan.blocked())
+    if not broken and not blocked:
+        return ""
+    causes = broken or [failure for failure in plan.failures.values() if failure.final]
+    waiting = f", and {blocked} that need them cannot run" if blocked else ""
+    reason = f": {last_line(causes[0].message)}" if causes else ""
+    return f"{plan.study.name}: {len(causes)} tasks failed{waiting}{reason}"
 
 
 def show_stage_seconds(console: Console, seconds: Mapping[str, float]) -> None:

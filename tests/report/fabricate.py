@@ -79,6 +79,10 @@ def design(**changes) -> Design:
     return dataclasses.replace(plain, **changes)
 
 
+#: A study of few panels: drawing takes most of a page's time.
+SMALL = {"regimens": (1.0,), "epochs": 3, "arms": (design().arms[0], design().arms[2])}
+
+
 def study(
     *,
     finished: float = 1.0,

@@ -13,7 +13,6 @@ from synthtrial.errors import StoreError
 from synthtrial.report.page import write_page
 from synthtrial.report.style import arm_styles, inline
 
-SMALL = {"regimens": (1.0,), "epochs": 3}  # few panels: drawing takes most of the time
 VOID = {"meta", "link", "img", "br", "input", "hr", "wbr", "path", "use"}
 
 
@@ -119,7 +118,7 @@ def test_names_from_outside_are_escaped(fabricate, tmp_path):
         reduced=(evil,),
         description=evil,
         licence=evil,
-        **SMALL,
+        **fabricate.SMALL,
     )
     page = write_page(facts, tmp_path)
     html = page.read_text(encoding="utf-8")
@@ -130,15 +129,17 @@ def test_names_from_outside_are_escaped(fabricate, tmp_path):
 
 def test_an_unfinished_study_is_stamped_and_shows_its_progress(fabricate, tmp_path):
     page = Page(
-        write_page(fabricate.study(finished=0.6, **SMALL), tmp_path).read_text(encoding="utf-8")
+        write_page(fabricate.study(finished=0.6, **fabricate.SMALL), tmp_path).read_text(
+            encoding="utf-8"
+        )
     )
     assert "PROVISIONAL" in page.text
-    assert "3 of 6 blocks complete" in page.text
+    assert "4 of 6 blocks complete" in page.text
     assert "So far:" in page.text
 
 
 def test_a_study_that_has_just_begun_gets_a_page(fabricate, tmp_path):
-    facts = fabricate.study(finished=0.0, **SMALL)
+    facts = fabricate.study(finished=0.0, **fabricate.SMALL)
     facts = dataclasses.replace(
         facts,
         trials=facts.trials.assign(status="waiting", validation=float("nan")),
@@ -153,9 +154,9 @@ def test_a_study_that_has_just_begun_gets_a_page(fabricate, tmp_path):
 
 
 def test_failures_are_listed_with_their_messages(fabricate, tmp_path):
-    facts = fabricate.study(**SMALL)
+    facts = fabricate.study(**fabricate.SMALL)
     trials = facts.trials.copy()
-    here = trials.index[(trials.arm == "standard") & (trials.stage == "grid")][:3]
+    here = trials.index[(trials.arm == "gan") & (trials.stage == "grid")][:3]
     trials.loc[here, ["status", "message"]] = ["diverged", "the loss became nan at step 12"]
     page = Page(
         write_page(dataclasses.replace(facts, trials=trials), tmp_path).read_text(encoding="utf-8")
@@ -165,9 +166,9 @@ def test_failures_are_listed_with_their_messages(fabricate, tmp_path):
 
 
 def test_a_report_replaces_the_one_before(fabricate, tmp_path):
-    write_page(fabricate.study(**SMALL), tmp_path)
+    write_page(fabricate.study(**fabricate.SMALL), tmp_path)
     (tmp_path / "figures" / "stale.png").write_bytes(b"")
-    write_page(fabricate.study(**SMALL), tmp_path)
+    write_page(fabricate.study(**fabricate.SMALL), tmp_path)
     assert not (tmp_path / "figures" / "stale.png").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.html", "tables"]
 
@@ -183,7 +184,7 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(fabricate, tmp_path, mo
 
 def test_drawing_leaves_the_users_settings_alone(fabricate, tmp_path):
     with mpl.rc_context({"font.size": 23.0}):
-        write_page(fabricate.study(**SMALL), tmp_path)
+        write_page(fabricate.study(**fabricate.SMALL), tmp_path)
         assert mpl.rcParams["font.size"] == 23.0
 
 

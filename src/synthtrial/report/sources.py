@@ -158,11 +158,13 @@ def _planned(plan: Plan) -> pd.DataFrame:
 
     rows: list[tuple[Any, ...]] = []
     seen: set[tuple[str, float, int]] = set()
+    texts: dict[tuple[tuple[str, Any], ...], str] = {}  # few points, thousands of trials
     for task in plan.tasks.values():
         trial = task.trial
         if trial is None:
             continue
-        text = canonical_json(trial.configuration)
+        point = tuple(trial.configuration.items())
+        text = texts.get(point) or texts.setdefault(point, canonical_json(trial.configuration))
         place = (trial.stage, trial.arm, trial.regimen, text, trial.draw, trial.replicate)
         rows.append((task.id, *place, status(task.id)))
         if trial.stage == "replicate":
@@ -207,7 +209,7 @@ def _outcomes(
     values = np.full((len(trials), len(design.classes)), np.nan)
     values[~np.isnan(rows)] = scores[rows[~np.isnan(rows)].astype(int)]
     for column in ("message", "code_digest", "stamps"):
-        trials[column] = trials[column].fillna("").astype("str")
+        trials[column] = trials[column].astype(object).fillna("").astype("str")
     trials = trials[list(TRIAL_COLUMNS)].astype(TRIAL_COLUMNS)
     return trials, pd.DataFrame(values, columns=list(design.classes), index=trials.index)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,31 @@ def finished_study(tmp_path_factory, synthtrial_command) -> tuple[list[str], str
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return overrides, done.stdout
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mount a tmpfs with options; unmounts at the end. Skips where mounting is not allowed."""
+    mounted = []
+
+    def make(options):
+        where = tmp_path / f"disk{len(mounted)}"
+        where.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(where)]
+        allowed = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+        if not allowed:
+            pytest.skip("NOT TESTED: full and read-only disks need root and the right to mount")
+        mounted.append(where)
+        return where
+
+    yield make
+    for where in mounted:
+        subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+@pytest.fixture
+def remount_read_only():
+    def make(where):
+        subprocess.run(["mount", "-o", "remount,ro", str(where)], check=True)
+
+    return make

@@ -107,7 +107,7 @@ class Clock:
 
     def _key(self, task: Task) -> tuple[str, int]:
         assert task.trial is not None
-        return task.trial.arm, self._training(task.trial).batch_size
+        return task.trial.arm, int(task.trial.configuration.get("batch_size", 0))
 
     def _training(self, trial: Trial) -> TrainingConfig:
         key = tuple(trial.configuration.items())

@@ -32,34 +32,6 @@ def _fresh_process_cache():
 
 
 @pytest.fixture
-def mount(tmp_path):
-    """Mount a tmpfs with options; unmounts at the end. Skips where mounting is not allowed."""
-    mounted = []
-
-    def make(options):
-        where = tmp_path / f"disk{len(mounted)}"
-        where.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(where)]
-        allowed = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
-        if not allowed:
-            pytest.skip("NOT TESTED: full and read-only disks need root and the right to mount")
-        mounted.append(where)
-        return where
-
-    yield make
-    for where in mounted:
-        subprocess.run(["umount", "-l", str(where)], check=True)
-
-
-@pytest.fixture
-def remount_read_only():
-    def make(where):
-        subprocess.run(["mount", "-o", "remount,ro", str(where)], check=True)
-
-    return make
-
-
-@pytest.fixture
 def process():
     """Start Python code in a process of its own; what still runs at the end is killed."""
     started = []

@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 import numpy as np
 
+from synthtrial.data.labels import LabelPolicy, apply_policy
 from synthtrial.data.regimens import held_out_rows, regimen_rows
 from synthtrial.data.splits import SplitTable, read_split
 from synthtrial.store.artifacts import Artifact, Store, read_artifact
@@ -91,7 +92,7 @@ class Context:
     def rows(self, dataset: str, split: str, regimen: float, study: Study) -> np.ndarray:
         """Return the dataset's rows of a regimen of a split."""
         arrays = self.images("dataset", dataset, study)
-        return regimen_rows(self.split(split), regimen, arrays.labels)
+        return _rows(self.store, split, regimen, arrays)
 
     def held_out(
         self,
@@ -103,8 +104,14 @@ class Context:
     ) -> np.ndarray:
         """Return the dataset's validation or test rows of a split."""
         arrays = self.images("dataset", dataset, study)
-        scope = study.settings.split.validation_scope
-        return held_out_rows(self.split(split), role, arrays.labels, regimen=regimen, scope=scope)
+        thinned = regimen if study.settings.split.validation_scope == "proportional" else None
+        return _held_out(self.store, split, role, thinned, arrays)
+
+    def targets(
+        self, kind: Literal["dataset", "synthetic"], id_: str, policy: LabelPolicy, study: Study
+    ) -> np.ndarray:
+        """Return the labels of a dataset or synthetic artifact as targets_NK, by a policy."""
+        return _targets(self.images(kind, id_, study), policy)
 
 
 @lru_cache(maxsize=8)
@@ -120,3 +127,32 @@ def _artifact(store: Store, kind: str, id_: str) -> Artifact:
 @lru_cache(maxsize=16)
 def _split(store: Store, id_: str) -> SplitTable:
     return read_split(_artifact(store, "split", id_))
+
+
+@lru_cache(maxsize=16)
+def _rows(store: Store, split: str, regimen: float, arrays: ImageArrays) -> np.ndarray:
+    return _read_only(regimen_rows(_split(store, split), regimen, arrays.labels))
+
+
+@lru_cache(maxsize=16)
+def _held_out(
+    store: Store,
+    split: str,
+    role: Literal["validation", "test"],
+    thinned: float | None,
+    arrays: ImageArrays,
+) -> np.ndarray:
+    scope: Literal["shared", "proportional"] = "shared" if thinned is None else "proportional"
+    table = _split(store, split)
+    return _read_only(held_out_rows(table, role, arrays.labels, regimen=thinned, scope=scope))
+
+
+@lru_cache(maxsize=16)
+def _targets(arrays: ImageArrays, policy: LabelPolicy) -> np.ndarray:
+    return _read_only(apply_policy(arrays.labels.labels_NK, policy))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """Guard what all tasks of this process share."""
+    array.flags.writeable = False
+    return array

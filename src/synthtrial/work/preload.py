@@ -6,7 +6,7 @@ torch's optimisers import ``torch._dynamo``, and pyarrow imports pandas to read 
 
 from __future__ import annotations
 
-import pandas
+import pandas as pd
 import pyarrow.dataset
 import torch
 import torch._dynamo
@@ -16,4 +16,4 @@ import synthtrial.synthesis.training
 import synthtrial.work.context
 import synthtrial.work.trial
 
-__all__ = ["pandas", "pyarrow", "synthtrial", "torch"]
+__all__ = ["pd", "pyarrow", "synthtrial", "torch"]

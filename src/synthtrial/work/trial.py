@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from synthtrial.classify.metrics import evaluate
 from synthtrial.classify.rows import Rows
 from synthtrial.classify.training import FitResult, build_model, fit
 from synthtrial.config import TrainingConfig
-from synthtrial.data.labels import apply_policy, locate
+from synthtrial.data.labels import locate
 from synthtrial.data.lineage import check_lineage
 from synthtrial.identity import canonical_json, code_digest
 from synthtrial.store.artifacts import Descent, draft
@@ -53,9 +54,9 @@ def run_trial(task: Task, context: Context) -> None:
     place = (dataset.id, payload["split"], payload["regimen"])
     real = context.rows(*place, study)
     validation = context.held_out("validation", *place, study)
-    targets_NK = apply_policy(arrays.labels.labels_NK, config.label_policy)
+    targets_NK = context.targets("dataset", dataset.id, config.label_policy, study)
     added = _added_rows(task, context, study, config)
-    stamps = _check_lineage(task, context, study, arrays.labels.sample_ids[real])
+    stamps = _stamps(task, context, study)
     device = context.device
     model = build_model(
         study.classifier.component,
@@ -120,15 +121,17 @@ def run_trial(task: Task, context: Context) -> None:
 def _added_rows(task: Task, context: Context, study: Study, config: TrainingConfig) -> list[_Added]:
     treatment = task.payload["treatment"]
     if "synthetic" in treatment:
-        made = context.images("synthetic", treatment["synthetic"], study)
-        targets_MK = apply_policy(made.labels.labels_NK, config.label_policy)
+        made_id = treatment["synthetic"]
+        made = context.images("synthetic", made_id, study)
+        targets_MK = context.targets("synthetic", made_id, config.label_policy, study)
         return [_Added(made.images_NCHW, np.arange(len(made.labels)), targets_MK)]
     if "repeat" in treatment:
         allocation = read_allocation(context.artifact("allocation", treatment["repeat"]))
-        real = context.images("dataset", task.payload["dataset"], study)
+        dataset = task.payload["dataset"]
+        real = context.images("dataset", dataset, study)
         rows = locate(real.labels, allocation.source_ids)
-        targets_MK = apply_policy(real.labels.labels_NK[rows], config.label_policy)
-        return [_Added(real.images_NCHW, rows, targets_MK)]
+        targets_NK = context.targets("dataset", dataset, config.label_policy, study)
+        return [_Added(real.images_NCHW, rows, targets_NK[rows])]
     return []
 
 
@@ -141,24 +144,37 @@ def _matched_steps(task: Task, context: Context, config: TrainingConfig, n_real:
     return config.epochs * -(-(n_real + n_added) // config.batch_size)
 
 
+def _stamps(task: Task, context: Context, study: Study) -> tuple[str, ...]:
+    assert task.trial is not None
+    payload, treatment = task.payload, task.payload["treatment"]
+    place = (payload["dataset"], payload["split"], payload["regimen"])
+    added = (treatment.get("synthetic"), treatment.get("repeat"))
+    return _check_lineage(context, study, place, added, task.trial.arm)
+
+
+@lru_cache(maxsize=64)  # the same for a whole grid
 def _check_lineage(
-    task: Task, context: Context, study: Study, training_ids: np.ndarray
+    context: Context,
+    study: Study,
+    place: tuple[str, str, float],
+    added: tuple[str | None, str | None],
+    arm: str,
 ) -> tuple[str, ...]:
-    treatment = task.payload["treatment"]
     descents: list[Descent] = []
-    if "synthetic" in treatment:
-        descents += context.artifact("synthetic", treatment["synthetic"]).lineage
-    if "repeat" in treatment:
-        descents += context.artifact("allocation", treatment["repeat"]).lineage
-    dataset = context.artifact("dataset", task.payload["dataset"])
+    for kind, id_ in zip(("synthetic", "allocation"), added, strict=True):
+        if id_ is not None:
+            descents += context.artifact(kind, id_).lineage
+    dataset, split, _ = place
+    artifact = context.artifact("dataset", dataset)
+    sample_ids = context.images("dataset", dataset, study).labels.sample_ids
     return check_lineage(
         context.store,
         descents,
-        context.split(task.payload["split"]),
-        training_ids=frozenset(training_ids),
-        groups_known=dataset.info["groups_known"],
+        context.split(split),
+        training_ids=frozenset(sample_ids[context.rows(*place, study)]),
+        groups_known=artifact.info["groups_known"],
         allow=study.settings.allow_leakage,
-        source=f"the images that arm '{task.trial.arm if task.trial else '?'}' adds",
+        source=f"the images that arm '{arm}' adds",
     )
 
 

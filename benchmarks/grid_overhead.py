@@ -1,181 +1,331 @@
-"""What synthtrial adds to the bare training loops of a grid.
+"""What synthtrial adds to the bare training loops of a grid, beside other ways to run one.
 
-    python benchmarks/grid_overhead.py                  # the digits grid, 72 trials, 1 thread
-    python benchmarks/grid_overhead.py --trials 18
+    python benchmarks/grid_overhead.py                        # all cores, about 4 minutes on two
+    python benchmarks/grid_overhead.py --trials 18 --rounds 1 --no-ray
 
-Both sides do the same work on the same rows: same network, initial weights, optimiser, epochs,
-validation loss and accuracy after every epoch, best weights kept. The bare loop is written by hand
-as one would for this one purpose. Trials alternate between the sides, and which goes first
-alternates too, so that a busy machine slows both alike. Prints wall and processor seconds, and the
-ratios.
+One run compares, on the same trials (rows, network, optimiser, epochs, validation):
+
+(a) the bare loops, one after another in one process
+(a*) the same on every core at once: what the machine itself loses when all cores are busy
+(b) a fresh process for each trial
+(c) Ray Tune with its defaults
+(d) Ray Tune with ``reuse_actors=True``
+    synthtrial: the grid stage of a study by the local engine, records, fsync and display included
+
+*Per core* is wall time x workers / trials. Start-up that is paid once (imports, Ray's cluster, the
+fork server) stands in a column of its own; what is paid for every trial, as in (b) and (c), does
+not. A busy machine is no place to measure wall time: the sides take turns, each is compared with
+the runs of (a) right before and after it, medians are shown, and processor time stands beside wall
+time. Processor times are sampled from ``/proc``: Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from sklearn.datasets import load_digits
-from torch import nn
-from torch.nn import functional as F
 
-from synthtrial.classify.catalog import SMALL_CNN, SmallCnnConfig
-from synthtrial.classify.rows import Rows
-from synthtrial.classify.training import build_model, fit
-from synthtrial.config import TrainingConfig
+from synthtrial.driver import keep_snapshot
+from synthtrial.engines.base import attempt
+from synthtrial.engines.local import available_processors
+from synthtrial.plan import build
+from synthtrial.store.artifacts import open_store
+from synthtrial.study import load
+from synthtrial.tasks import Task
+from synthtrial.work import Context
 
-REGIMENS = (0.1, 0.25, 0.5, 1.0)
-GRID = tuple(itertools.product((1e-2, 5e-3, 1e-3), (16, 32, 64), ("momentum", "adam")))
-EPOCHS = 10
+STUDY = """
+name: grid
+dataset: {name: digits}
+imbalance: {classes: [8, 9], remove: 0.85}
+arms: {none: {}}
+classifier: {name: small_cnn}
+training: {epochs: 10}
+grid:
+  learning_rate: [1.0e-2, 5.0e-3, 1.0e-3]
+  batch_size: [16, 32, 64]
+  optimizer: [momentum, adam]
+protocol: {kind: full_grid, draws: 1}
+metrics: [accuracy, recall]
+statistics: {baseline: none, minority: [8, 9]}
+"""
+GRID = 18
+TITLES = {
+    "bare": "(a) bare loops, one process",
+    "bare_on_every_core": "(a*) bare loops, every core",
+    "fresh": "(b) fresh process a trial",
+    "tune": "(c) Ray Tune, defaults",
+    "tune_reused": "(d) Ray Tune, reused actors",
+    "synthtrial": "synthtrial, local engine",
+}
+PAID_PER_TRIAL = ("fresh", "tune")  # so slow that a part of the trials must do
+RATIO_GOAL, OWN_GOAL_MS = 1.15, 10.0
+SAMPLE_SECONDS = 0.2
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Digits:
-    """scikit-learn's digits, split once."""
+class Measured:
+    """One run of one side; seconds, of processors where so named."""
 
-    images_NCHW: np.ndarray
-    labels_N: np.ndarray
-    train: np.ndarray
-    validation: np.ndarray
+    side: str
+    numbers: tuple[int, ...]
+    startup: float
+    wall: float
+    driver_cpu: float
+    other_cpu: float
+    each: dict[int, float]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One training of the grid."""
+class Row:
+    """A side's run beside the bare loops; times per trial in milliseconds."""
 
-    regimen: float
-    learning_rate: float
-    batch_size: int
-    optimizer: str
-    seed: int
+    measured: Measured
+    per_core: float
+    bare: float
+    bare_cpu: float
 
+    @property
+    def driver_cpu(self) -> float:
+        """Processor time of the process that runs the others."""
+        return 1e3 * self.measured.driver_cpu / len(self.measured.numbers)
 
-def load() -> Digits:
-    """Read the digits as 8-bit images and hold a tenth out for validation."""
-    digits = load_digits()
-    images_NCHW = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    order = np.random.default_rng(0).permutation(len(images_NCHW))
-    return Digits(images_NCHW, digits.target, train=order[630:], validation=order[450:630])
-
-
-def trials(count: int) -> list[Trial]:
-    """Return ``count`` trials: the grid at every regimen, from the largest regimen on."""
-    points = itertools.product(reversed(REGIMENS), GRID)
-    return [
-        Trial(regimen, *configuration, seed=seed)
-        for seed, (regimen, configuration) in enumerate(itertools.islice(points, count))
-    ]
-
-
-def build(seed: int) -> nn.Module:
-    """Build the network that both sides train."""
-    return build_model(
-        SMALL_CNN, SmallCnnConfig(), channels=1, size=8, outputs=10, seed=seed, replicate=0
-    )
-
-
-def run_bare(digits: Digits, trial: Trial) -> float:
-    """Train by hand and return the best validation accuracy."""
-    train = digits.train[: round(len(digits.train) * trial.regimen)]
-    x = torch.from_numpy(digits.images_NCHW[train]).float() / 127.5 - 1
-    y = torch.from_numpy(digits.labels_N[train])
-    x_validation = torch.from_numpy(digits.images_NCHW[digits.validation]).float() / 127.5 - 1
-    y_validation = torch.from_numpy(digits.labels_N[digits.validation])
-    model = build(trial.seed)
-    torch.manual_seed(trial.seed)
-    if trial.optimizer == "adam":
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            model.parameters(), trial.learning_rate, fused=True
-        )
-    else:
-        optimizer = torch.optim.SGD(
-            model.parameters(), trial.learning_rate, momentum=0.9, fused=True
-        )
-    best, best_weights = -1.0, {}
-    train_losses, validation_losses = [], []
-    for _epoch in range(EPOCHS):
-        model.train()
-        total = torch.zeros(())
-        for rows in torch.split(torch.randperm(len(x)), trial.batch_size):
-            loss = F.cross_entropy(model(x[rows]), y[rows])
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            total += loss.detach() * len(rows)
-        train_losses.append(total.item() / len(x))
-        model.eval()
-        with torch.no_grad():
-            logits = model(x_validation)
-            validation_losses.append(F.cross_entropy(logits, y_validation).item())
-            accuracy = (logits.argmax(1) == y_validation).float().mean().item()
-        if accuracy > best:
-            best = accuracy
-            best_weights = {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(best_weights)
-    return best
-
-
-def run_fit(digits: Digits, trial: Trial) -> float:
-    """Train with synthtrial's loop and return the best validation accuracy."""
-    train = digits.train[: round(len(digits.train) * trial.regimen)]
-    targets_NK = np.eye(10, dtype=np.float32)[digits.labels_N]
-    result = fit(
-        build(trial.seed),
-        Rows([(digits.images_NCHW, train)], targets_NK[train]),
-        Rows([(digits.images_NCHW, digits.validation)], targets_NK[digits.validation]),
-        TrainingConfig(
-            epochs=EPOCHS,
-            learning_rate=trial.learning_rate,
-            batch_size=trial.batch_size,
-            optimizer="adam" if trial.optimizer == "adam" else "momentum",
-        ),
-        multi_label=False,
-        classes=[str(digit) for digit in range(10)],
-        metrics=["accuracy", "recall"],
-        select_by="accuracy",
-        seed=trial.seed,
-        replicate=0,
-    )
-    assert result.validation is not None, result.message
-    accuracy = result.validation["accuracy"]
-    assert isinstance(accuracy, float)
-    return accuracy
+    @property
+    def other_cpu(self) -> float:
+        """Processor time of all processes below it."""
+        return 1e3 * self.measured.other_cpu / len(self.measured.numbers)
 
 
 def main() -> None:
-    """Time both sides and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=len(GRID) * len(REGIMENS))
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    digits = load()
-    sides = {"bare": run_bare, "fit": run_fit}
-    seconds = dict.fromkeys(sides, 0.0)
-    cpu_seconds = dict.fromkeys(sides, 0.0)
-    accuracies: dict[str, list[float]] = {name: [] for name in sides}
-    chosen = trials(arguments.trials)
-    for run in sides.values():  # first calls pay for the libraries' warming up
-        run(digits, chosen[-1])
-    for number, trial in enumerate(chosen):
-        for name in sorted(sides, reverse=number % 2 == 1):
-            began, cpu_began = time.perf_counter(), time.process_time()
-            accuracies[name].append(sides[name](digits, trial))
-            seconds[name] += time.perf_counter() - began
-            cpu_seconds[name] += time.process_time() - cpu_began
-    print(f"{len(chosen)} trials, {arguments.threads} thread(s)")
-    for name in sides:
-        print(
-            f"{name:5s} {seconds[name]:8.2f} s  processor {cpu_seconds[name]:8.2f} s  "
-            f"mean best validation accuracy {np.mean(accuracies[name]):.3f}"
+    """Measure all sides and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=72, help=f"rounded up to {GRID}s")
+    parser.add_argument("--regimen", type=float, default=0.5, help="share of the training rows")
+    parser.add_argument("--workers", type=int, default=available_processors())
+    parser.add_argument("--subset", type=int, default=8, help="trials of (b) and (c)")
+    parser.add_argument("--rounds", type=int, default=2, help="of all sides but (b) and (c)")
+    parser.add_argument("--no-ray", action="store_true", help="leave out (c) and (d)")
+    asked = parser.parse_args()
+    # Ray's sockets need a short path.
+    with tempfile.TemporaryDirectory(prefix="grid-", dir="/tmp", ignore_cleanup_errors=True) as tmp:
+        spec = prepare(Path(tmp), asked)
+        everything = range(len(spec["trials"]))
+        step = max(1, len(everything) // asked.subset)
+        subset = everything[step // 2 :: step][: asked.subset]
+        order = ["synthtrial", "bare_on_every_core", "tune_reused"]
+        schedule = [*order, "bare"] * asked.rounds
+        # Start-up that is paid per trial is the same before a quiet machine and a busy one.
+        schedule = ["bare", *schedule, "fresh", "tune", "bare"]
+        if asked.no_ray:
+            schedule = [side for side in schedule if not side.startswith("tune")]
+        runs = []
+        for side in schedule:
+            numbers = subset if side in PAID_PER_TRIAL else everything
+            runs.append(measure(side, spec, tuple(numbers)))
+            print(f"{TITLES[side]}: {runs[-1].wall:.1f} s", file=sys.stderr)
+        show(runs, asked)
+
+
+def prepare(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Make the store with dataset and split, and the same rows as plain arrays."""
+    (folder / "study.yaml").write_text(STUDY)
+    overrides = [
+        f"regimens=[{asked.regimen}]",
+        f"protocol.replicates={math.ceil(asked.trials / GRID)}",
+        f"engine.workers={asked.workers}",
+        "engine.device=cpu",
+        f"store.cache_path={folder / 'cache'}",
+        f"store.path={folder / 'prepared'}",
+    ]
+    study = load(folder / "study.yaml", overrides)
+    store = open_store(folder / "prepared")
+    keep_snapshot(study, store)
+    tasks = build(study, store).tasks.values()
+    with Context(store, engine="none", device="cpu") as context:
+        for task in tasks:
+            if task.kind in ("prepare", "split"):
+                outcome = attempt(store, task, context)
+                assert outcome.state == "done", outcome.message
+        grid = [task for task in tasks if task.trial and task.trial.stage == "grid"]
+        payload = grid[0].payload
+        place = (payload["dataset"], payload["split"], asked.regimen)
+        images = context.images("dataset", payload["dataset"], study)
+        np.savez(
+            folder / "rows.npz",
+            images_NCHW=images.images_NCHW,
+            labels_N=images.labels.labels_NK.argmax(1),
+            validation=context.held_out("validation", *place, study),
+            train=context.rows(*place, study),
         )
+    return {
+        "folder": str(folder),
+        "arrays": str(folder / "rows.npz"),
+        "study": str(folder / "study.yaml"),
+        "overrides": overrides,
+        "trials": [describe(task) for task in grid],
+        "epochs": study.settings.training.epochs,
+        "workers": asked.workers,
+    }
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """Return what the bare loop needs to know of a trial."""
+    assert task.trial is not None
+    return {"replicate": task.trial.replicate, **task.trial.configuration}
+
+
+def measure(side: str, spec: dict[str, Any], numbers: Sequence[int]) -> Measured:
+    """Run one side in a process of its own, with a fresh store."""
+    folder = Path(spec["folder"])
+    store = folder / "store"
+    shutil.rmtree(store, ignore_errors=True)
+    shutil.copytree(folder / "prepared", store)
+    given, result = folder / "spec.json", folder / "result.json"
+    overrides = [*spec["overrides"], f"store.path={store}"]
+    given.write_text(json.dumps({**spec, "numbers": list(numbers), "overrides": overrides}))
+    command = [sys.executable, str(Path(__file__).with_name("grid_sides.py")), side]
+    launched = time.monotonic()
+    with (folder / f"{side}.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, str(given), str(result)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"},
+        )
+        samples = sample(process)
+    if process.returncode:
+        sys.exit(f"{TITLES[side]} failed:\n{(folder / f'{side}.log').read_text()[-4000:]}")
+    found = json.loads(result.read_text())
+    records, over = found["records"], found["over"]
+    assert len(records) == len(numbers)
+    began = min(record.get("ready", record["began"]) for record in records)
+    if side == "tune_reused":  # its actors start once, and import torch once
+        began = min(record["began"] for record in records)
+    times, drivers, others = np.array(samples).T
+    driver_cpu, other_cpu = (
+        float(np.interp(over, times, values) - np.interp(began, times, values))
+        for values in (drivers, others)
+    )
+    each = {r["number"]: r["ended"] - r["began"] for r in records if "number" in r}
+    startup, wall = began - launched, over - began
+    return Measured(side, tuple(numbers), startup, wall, driver_cpu, other_cpu, each)
+
+
+def sample(process: subprocess.Popen[bytes]) -> list[tuple[float, float, float]]:
+    """Return (moment, processor seconds of the process, of all its descendants) until it ends."""
+    seen: dict[int, float] = {}
+    samples = [(time.monotonic(), 0.0, 0.0)]
+    while process.poll() is None:
+        found = descendants(process.pid)
+        seen.update(found)
+        own = seen.get(process.pid, 0.0)
+        samples.append((time.monotonic(), own, sum(seen.values()) - own))
+        time.sleep(SAMPLE_SECONDS)
+    return samples
+
+
+def descendants(root: int) -> dict[int, float]:
+    """Return the processor seconds of a process and of all that descend from it, by pid."""
+    parents, seconds = {}, {}
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - often called
+        if entry.isdigit():
+            try:
+                stat = Path("/proc", entry, "stat").read_text()
+            except OSError:  # it has ended
+                continue
+            fields = stat.rpartition(")")[2].split()
+            parents[int(entry)] = int(fields[1])
+            seconds[int(entry)] = (int(fields[11]) + int(fields[12])) / TICKS
+    family = {root}
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in family} - family
+        family |= more
+        grown = bool(more)
+    return {pid: seconds[pid] for pid in family & seconds.keys()}
+
+
+def compare(runs: Sequence[Measured], workers: int) -> dict[str, list[Row]]:
+    """Set each run beside the runs of (a) right before and after it, on the same trials."""
+    rows: dict[str, list[Row]] = {}
+    bare_at = [place for place, run in enumerate(runs) if run.side == "bare"]
+    for place, run in enumerate(runs):
+        before = [at for at in bare_at if at <= place][-1:]
+        after = [at for at in bare_at if at >= place][:1]
+        beside = [runs[at] for at in {*before, *after}]
+        bare = statistics.mean(statistics.mean(b.each[n] for n in run.numbers) for b in beside)
+        cpu = statistics.mean(b.driver_cpu / sum(b.each.values()) for b in beside)
+        cores = 1 if run.side == "bare" else workers
+        per_core = 1e3 * run.wall * cores / len(run.numbers)
+        rows.setdefault(run.side, []).append(Row(run, per_core, 1e3 * bare, 1e3 * bare * cpu))
+    return rows
+
+
+def show(runs: Sequence[Measured], asked: argparse.Namespace) -> None:
+    """Print the table, and whether the goals are met."""
+    rows = compare(runs, asked.workers)
+    count = len(runs[0].numbers)
     print(
-        f"ratio {seconds['fit'] / seconds['bare']:8.3f}    processor "
-        f"{cpu_seconds['fit'] / cpu_seconds['bare']:8.3f}"
+        f"\n{count} trials of 10 epochs on {asked.regimen:.0%} of the digits' training rows, "
+        f"{asked.workers} workers; load {os.getloadavg()[0]:.1f}; medians of {asked.rounds} rounds"
+    )
+    heads = ("start-up", "wall", "a trial", "x (a)", "over (a)", "driver", "others", "x (a)")
+    units = ("s", "s", "ms", "per core", "ms", "ms cpu", "ms cpu", "cpu")
+    print(f"{'':29}" + "".join(f"{head:>10}" for head in heads))
+    print(f"{'':29}" + "".join(f"{unit:>10}" for unit in units))
+    found: dict[str, tuple[float, float]] = {}
+    for side, title in TITLES.items():
+        if side not in rows:
+            continue
+
+        def middle(value: Any, side: str = side) -> float:
+            return float(statistics.median(value(row) for row in rows[side]))
+
+        own = middle(lambda row: row.per_core - row.bare)
+        ratio = middle(lambda row: row.per_core / row.bare)
+        found[side] = ratio, own
+        wall = middle(lambda row: row.measured.wall)
+        trials = len(rows[side][0].measured.numbers)
+        mark = " "
+        if trials < count:  # what (a) takes for all, and what this side adds to each
+            mark = "~"
+            all_bare = middle(lambda row: row.bare) * count
+            whole = statistics.median(1e3 * sum(r.measured.each.values()) for r in rows["bare"])
+            wall = (max(whole, all_bare) + own * count) / 1e3 / asked.workers
+        cells = (
+            f"{middle(lambda row: row.measured.startup):10.1f}{wall:9.1f}{mark}",
+            f"{1e3 * wall / count:10.1f}{ratio:10.2f}{own:10.1f}",
+            f"{middle(lambda row: row.driver_cpu):10.1f}",
+            f"{middle(lambda row: row.other_cpu):10.1f}",
+            f"{middle(lambda row: (row.driver_cpu + row.other_cpu) / row.bare_cpu):10.2f}",
+        )
+        print(f"{title:29}" + "".join(cells))
+    if any(side in rows for side in PAID_PER_TRIAL):
+        print(f"~ extrapolated from {asked.subset} of the trials, by what each adds to (a)'s time")
+    ratio, own = found["synthtrial"]
+    verdict = "met" if ratio <= RATIO_GOAL else "missed"
+    print(f"goal: at most {RATIO_GOAL} x (a) per core: {ratio:.2f}, {verdict}")
+    verdict = "met" if own <= OWN_GOAL_MS else "missed"
+    print(f"goal: at most {OWN_GOAL_MS:g} ms a trial of our own: {own:.1f} ms, {verdict}")
+    crowd = statistics.median(row.per_core for row in rows["bare_on_every_core"])
+    ours = statistics.median(row.per_core for row in rows["synthtrial"])
+    print(
+        f"beside the bare loops on every core at once (a*): {ours / crowd:.2f} x, "
+        f"{ours - crowd:.1f} ms a trial"
     )
 
 

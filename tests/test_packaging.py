@@ -57,10 +57,10 @@ def python(site, tmp_path_factory):
 def test_the_wheel_holds_every_file_that_is_read_at_run_time(wheel):
     with zipfile.ZipFile(wheel) as file:
         held = set(file.namelist())
-    configs = REPOSITORY / "configs"
     wanted = {
-        f"synthtrial/_shipped/configs/{path.relative_to(configs)}"
-        for path in configs.rglob("*")
+        f"synthtrial/_shipped/{path.relative_to(REPOSITORY)}"
+        for folder in ("configs", "slurm")
+        for path in (REPOSITORY / folder).rglob("*")
         if path.is_file()
     }
     package = REPOSITORY / "src" / "synthtrial"
@@ -70,6 +70,7 @@ def test_the_wheel_holds_every_file_that_is_read_at_run_time(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert "synthtrial/_shipped/configs/study/digits.yaml" in wanted
+    assert "synthtrial/_shipped/slurm/study.sbatch" in wanted
     assert wanted <= held
 
 

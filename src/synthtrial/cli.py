@@ -27,7 +27,7 @@ _INTERRUPTED = 130
 def main() -> None:
     """Run the command line; errors meant for people end in one line, without a traceback."""
     try:
-        code = cli(standalone_mode=False) or 0
+        code = cli(prog_name="synthtrial", standalone_mode=False) or 0
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
@@ -39,9 +39,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nstopped; what is finished is kept. Run the same command to go on.", err=True)
         code = _INTERRUPTED
-    except BrokenPipeError:  # `synthtrial plan digits | head`
-        sys.stderr.close()
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -228,7 +225,12 @@ def _run(study: Study, where: Mapping[str, str]) -> None:
     from synthtrial.plan import build
     from synthtrial.progress import RunProgress, duration
     from synthtrial.store.artifacts import open_store
-    from synthtrial.views import shortfall, show_allocations, show_failures, show_stage_seconds
+    from synthtrial.views import (
+        shortfall,
+        show_allocations,
+        show_failures,
+        show_stage_seconds,
+    )
 
     console = _console()
     started = time.monotonic()

@@ -18,7 +18,7 @@ from synthtrial.engines.local import LocalEngine
 from synthtrial.errors import StoreError
 from synthtrial.estimates import Clock
 from synthtrial.identity import canonical_json, code_digest
-from synthtrial.plan import Failure, Plan, build, narrow
+from synthtrial.plan import Failure, Plan, build, has_result, narrow
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.attempts import hold
 from synthtrial.store.files import storage_errors, write_file
@@ -135,7 +135,8 @@ class _Drive:
             heapq.heappush(self._queue, (*rank, task))
 
     def _take(self, task: Task, outcome: Outcome) -> None:
-        if outcome.state == "done":
+        # A worker that dies after its result was durable loses the word and not the result.
+        if outcome.state == "done" or (outcome.state == "lost" and has_result(self._store, task)):
             self._plan.done.add(task.id)
             self._plan.failures.pop(task.id, None)
             if task.kind == "select":
@@ -164,8 +165,8 @@ class _Drive:
         self._queued.discard(task.id)
         if not final:
             self._enqueue(task)
-            return
-        self._writer.append(failure_record(self._plan.study, task, outcome, attempts, limit))
+        elif outcome.state == "failed":  # what was lost says nothing about the task: run again
+            self._writer.append(failure_record(self._plan.study, task, outcome, attempts, limit))
 
 
 def failure_record(

@@ -168,6 +168,15 @@ def is_committed(store: Store, task: Task) -> bool:
     return task.kind != "trial" and exists(store, ARTIFACT_KINDS[task.kind], task.id)
 
 
+def has_result(store: Store, task: Task) -> bool:
+    """Whether the store has what a task leaves: its artifact, or the record of a trial."""
+    if task.kind != "trial":
+        return is_committed(store, task)
+    table = read_records(store)
+    statuses = dict(zip(table["trial_id"].to_pylist(), table["status"].to_pylist(), strict=True))
+    return statuses.get(task.id) in ("done", "diverged")
+
+
 def narrow(plan: Plan, where: Mapping[str, str]) -> Plan:
     """Keep the trials that match ``where`` (such as ``{"arm": "gan"}``) and what they need.
 

@@ -77,7 +77,7 @@ class RunProgress:
         self._bars: dict[str, TaskID] = {}
         self._overall = TaskID(0)
         self._started = self._last_shown = time.monotonic()
-        self._work_left = 0.0
+        self._work_total = 0.0
         self._work_done = 0.0
         self._ended = 0
         self._said: set[tuple[str, str]] = set()
@@ -109,7 +109,7 @@ class RunProgress:
     def started(self, plan: Plan, engine: Engine) -> None:
         """Say what is there and what is to do."""
         to_do = plan.to_do()
-        self._work_left = self._clock.total(to_do).seconds
+        self._work_total = self._clock.total(to_do).seconds
         self._console.print(
             f"{plan.study.name}: {len(plan.done)} tasks done before, "
             f"{len(to_do) + plan.undecided} to do; {engine.preview(to_do)}"
@@ -126,6 +126,8 @@ class RunProgress:
         stage = stage_of(task)
         self._ended += 1
         self._work_done += self._clock.seconds(task)
+        if task.kind == "select":  # what its replicates will take is known only now
+            self._work_total = self._work_done + self._clock.total(plan.to_do()).seconds
         self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + outcome.seconds
         if outcome.state != "done":
             final = plan.is_settled(task.id)
@@ -176,5 +178,5 @@ class RunProgress:
         rate = self._ended / elapsed if elapsed else 0.0
         if not self._work_done:
             return f"{rate:.1f} tasks/s"
-        left = max(0.0, self._work_left - self._work_done) / self._work_done * elapsed
+        left = max(0.0, self._work_total - self._work_done) / self._work_done * elapsed
         return f"{rate:.1f} tasks/s, about {duration(left)} left"

@@ -203,22 +203,21 @@ def _settings(raw: Any) -> StudySettings:
         raise ConfigError("arms must map each arm's name to its settings, such as 'none: {}'")
     if not given.get("name"):
         raise ConfigError("the setting 'name' is missing; name the study in one word")
+    for name, arm in arms.items():
+        if not isinstance(arm, dict | None):
+            raise ConfigError(f"arms.{name} is {arm!r}; a section takes settings as 'key: value'")
+    presets = {name: non_default(_preset(str(name), arm)) for name, arm in arms.items()}
+    stated = {name: {} if arm is None else arm for name, arm in arms.items()}
     # Unsafe for the first argument alone, which is ours: no time goes into copying it.
     schema = OmegaConf.structured(StudySettings)
-    checked = OmegaConf.unsafe_merge(schema, given, {"arms": arms})
-    # Checked as they stand; now with what the presets say where the study is silent.
-    presets = {
-        name: OmegaConf.unsafe_merge(OmegaConf.structured(_preset(str(name), arm)), arm or {})
-        for name, arm in arms.items()
-    }
-    plain = {name: OmegaConf.to_container(arm) for name, arm in presets.items()}
-    settings = OmegaConf.to_object(OmegaConf.unsafe_merge(checked, {"arms": plain}))
+    merged = OmegaConf.unsafe_merge(schema, given, {"arms": presets}, {"arms": stated})
+    settings = OmegaConf.to_object(merged)
     assert isinstance(settings, StudySettings)
     return settings
 
 
 def _preset(name: str, override: Any) -> ArmConfig:
-    asked = override.get("preset") if override else None
+    asked = override.get("preset") if isinstance(override, dict) else None
     known = registry.names("arm")
     if asked is None and name not in known:
         if not override:

@@ -325,5 +325,8 @@ def _seeded(number: int, device: torch.device) -> Iterator[None]:
     """Seed torch's own generators for a while and restore them afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(number)
+        if devices:
+            torch.manual_seed(number)
+        else:  # `torch.manual_seed` looks for GPUs, in vain, for the better part of a millisecond
+            torch.random.default_generator.manual_seed(number)
         yield

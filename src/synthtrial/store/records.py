@@ -16,7 +16,6 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from synthtrial.errors import StoreError
 from synthtrial.store.files import flush_folder, idle_seconds, storage_errors
@@ -197,6 +196,8 @@ def _one_row_each(table: pa.Table, every_attempt: bool) -> pa.Table:
 
 # NumPy and Arrow exchange buffers here; `pa.array` and `to_numpy` would import pandas.
 def _ranks(column: pa.ChunkedArray) -> _Ranks:
+    import pyarrow.compute as pc  # a tenth of a second, which an empty store need not cost
+
     return np.from_dlpack(pc.rank(column, tiebreaker="dense")).astype(np.uint64, copy=False)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.json as pj
 
 from synthtrial.errors import StoreError
 
@@ -152,6 +151,8 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     schema = pa.schema(fields)
     table = pa.Table.from_arrays([pa.nulls(0, kind) for _, kind in fields], schema=schema)
     if rows:
+        import pyarrow.json as pj
+
         text = b"\n".join(_json(_conforming(row, kinds)) for row in rows)
         options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
         whole = pj.ReadOptions(use_threads=False, block_size=len(text) + 1)

@@ -25,6 +25,7 @@ from typing import Any
 
 Spec = dict[str, Any]
 Record = dict[str, Any]
+COLUMNS = ("trial_id", "validation")
 
 
 @cache
@@ -47,7 +48,7 @@ def train_bare(spec: Spec, number: int) -> Record:
     from synthtrial.classify.catalog import SMALL_CNN, SmallCnnConfig
     from synthtrial.classify.training import build_model
 
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
     torch.set_num_threads(1)
     trial, arrays = spec["trials"][number], _load(spec["arrays"])
     images, labels = arrays["images_NCHW"], arrays["labels_N"]
@@ -56,11 +57,11 @@ def train_bare(spec: Spec, number: int) -> Record:
     y = torch.from_numpy(labels[train])
     x_validation = torch.from_numpy(images[validation]).float() / 127.5 - 1
     y_validation = torch.from_numpy(labels[validation])
-    seed = trial["replicate"] + 1
+    replicate = trial["replicate"]
     model = build_model(
-        SMALL_CNN, SmallCnnConfig(), channels=1, size=8, outputs=10, seed=seed, replicate=0
+        SMALL_CNN, SmallCnnConfig(), channels=1, size=8, outputs=10, seed=0, replicate=replicate
     )
-    torch.manual_seed(seed)
+    torch.manual_seed(number)
     if trial["optimizer"] == "adam":
         optimizer: torch.optim.Optimizer = torch.optim.Adam(
             model.parameters(), trial["learning_rate"], fused=True
@@ -90,7 +91,13 @@ def train_bare(spec: Spec, number: int) -> Record:
             best = accuracy
             best_weights = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(best_weights)
-    return {"number": number, "began": began, "ended": time.monotonic(), "accuracy": best}
+    return {
+        "number": number,
+        "began": began,
+        "ended": time.monotonic(),
+        "cpu": time.process_time() - cpu_began,
+        "accuracy": best,
+    }
 
 
 def run_bare(spec: Spec) -> list[Record]:
@@ -164,8 +171,9 @@ def run_tune(spec: Spec, *, reuse_actors: bool) -> list[Record]:
     results = tuner.fit()
     if results.errors:
         raise results.errors[0]
-    keys = ("number", "began", "ended", "accuracy")
-    return [{key: result.metrics[key] for key in keys} | {"ready": ready} for result in results]
+    keys = ("number", "began", "ended", "cpu", "accuracy")
+    metrics = [results[place].metrics for place in range(len(results))]
+    return [{key: found[key] for key in keys} | {"ready": ready} for found in metrics if found]
 
 
 def run_synthtrial(spec: Spec) -> list[Record]:
@@ -173,10 +181,9 @@ def run_synthtrial(spec: Spec) -> list[Record]:
     from rich.console import Console
 
     from synthtrial.driver import run
-    from synthtrial.estimates import Clock
-    from synthtrial.plan import build
     from synthtrial.progress import RunProgress
     from synthtrial.store.artifacts import open_store
+    from synthtrial.store.records import read_records
     from synthtrial.study import load
 
     records: dict[str, Record] = {}
@@ -193,8 +200,12 @@ def run_synthtrial(spec: Spec) -> list[Record]:
     # A terminal, so that the display is drawn; nobody looks at it.
     with Path(os.devnull).open("w") as nowhere:
         console = Console(file=nowhere, force_terminal=True, width=100)
-        with Listener(console, Clock(build(study, store), store)) as listener:
+        with Listener(console) as listener:
             run(study, store, listener, {"stage": "grid"})
+    over = time.monotonic()
+    table = read_records(store)
+    for id_, score in zip(*(table[name].to_pylist() for name in COLUMNS), strict=True):
+        records[id_] |= {"accuracy": score["accuracy"], "over": over}
     return list(records.values())
 
 
@@ -212,7 +223,7 @@ def main() -> None:
     """Run one side and write down what each trial took."""
     side, spec, result = sys.argv[1:]
     records = SIDES[side](json.loads(Path(spec).read_text()))
-    over = time.monotonic()
+    over = records[0].get("over", time.monotonic())
     Path(result).write_text(json.dumps({"records": records, "over": over}))
 
 

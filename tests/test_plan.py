@@ -36,7 +36,7 @@ def test_the_digits_study_is_spelled_out_whole():
         "select": 20,
         "exhibits": 1,
     }
-    assert plan.undecided == plan.expected_replicates == 120
+    assert plan.undecided == 120
     assert not plan.complete
 
 
@@ -54,7 +54,7 @@ def test_trial_ids_are_pinned():
     first = next(task for task in plan.tasks.values() if task.kind == "trial")
     assert (first.label, first.id) == (
         "none, regimen 0.1, learning_rate=0.01 batch_size=16 optimizer=momentum",
-        "5784390dae7e82f671bd",
+        "59cd0de600d8e103033b",
     )
 
 
@@ -150,6 +150,49 @@ def test_where_keeps_the_trials_that_match_and_what_they_need():
     }  # fmt: skip
 
 
+def test_where_chooses_among_replicates_that_are_still_to_come():
+    whole = build(load("digits"), None)
+    assert narrow(whole, {"arm": "gan"}).undecided == 24
+    assert narrow(whole, {"replicate": "0"}).undecided == 20
+    assert narrow(whole, {"draw": "1", "regimen": "1"}).undecided == 10
+    assert narrow(whole, {"stage": "grid"}).undecided == 0
+    chosen = narrow(whole, {"replicate": "3"})
+    cell = Cell("none", 1.0)
+    point = {"learning_rate": 0.01, "batch_size": 16, "optimizer": "adam"}
+    assert [task.trial.replicate for task in chosen.expand(cell, point)] == [3]
+
+
+def test_a_validation_scope_is_the_trials_affair_and_not_the_generators():
+    before, after = load("digits"), load("digits", ["split.validation_scope=proportional"])
+    assert ids(before, "train_gan") == ids(after, "train_gan")
+    assert not set(ids(before).values()) & set(ids(after).values())
+
+
+def test_the_order_in_which_classes_are_named_changes_no_id():
+    assert ids(load("digits")) == ids(load("digits", ["balance.classes=[9,8]"]))
+
+
+def test_a_metric_of_a_higher_version_makes_trials_new(monkeypatch):
+    import dataclasses
+
+    from synthtrial import tasks
+
+    before = ids(load("digits"))
+    find = tasks.find
+    raised = lambda kind, name: dataclasses.replace(find(kind, name), version=2)  # noqa: E731
+    monkeypatch.setattr(tasks, "find", raised)
+    assert not set(before.values()) & set(ids(load("digits")).values())
+
+
+def test_failures_are_forgiven_and_divergence_is_not():
+    plan = build(load("digits"), None)
+    trials = [task.id for task in plan.tasks.values() if task.kind == "trial"]
+    plan.failures[trials[0]] = Failure(2, "no driver", final=True)
+    plan.failures[trials[1]] = Failure(1, "NaN", final=True, diverged=True)
+    plan.forgive()
+    assert set(plan.failures) == {trials[1]}
+
+
 @pytest.mark.parametrize(
     ("where", "message"),
     [({"arms": "gan"}, "unknown key 'arms'"), ({"arm": "gam"}, "did you mean 'gan'")],
@@ -189,6 +232,7 @@ def test_what_needs_a_failed_task_is_blocked_with_its_cause():
     plan.failures[gan.id] = Failure(2, "loss is NaN", final=True)
     blocked = plan.blocked()
     assert set(blocked.values()) == {gan.id}
+    assert not set(blocked) & {task.id for task in plan.to_do()}
     stopped = [plan.tasks[id_] for id_ in blocked]
     assert {task.kind for task in stopped} == {"synthesize", "trial", "select", "exhibits"}
     assert {task.trial.arm for task in stopped if task.trial} == {"gan"}

@@ -39,6 +39,49 @@ def test_an_unknown_name_is_answered_with_a_suggestion_and_the_list():
         registry.find("dataset", "digit")
 
 
+@pytest.fixture
+def offer(tmp_path, monkeypatch):
+    """Install packages that offer a dataset: (package, entry point, module text)."""
+
+    def make(*packages):
+        for package, point, text in packages:
+            info = tmp_path / f"{package}-1.0.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(
+                f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n"
+            )
+            (info / "entry_points.txt").write_text(f"[synthtrial.datasets]\n{point}\n")
+            (tmp_path / f"{package}.py").write_text(text)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        forget()
+
+    def forget():
+        registry._installed.cache_clear()
+        registry._entry_points.cache_clear()
+
+    yield make
+    monkeypatch.undo()
+    forget()
+
+
+def test_a_plug_in_that_cannot_be_imported_is_named(offer):
+    offer(("torn", "torn = torn:DATASET", "import a_package_that_is_not_there"))
+    with pytest.raises(ConfigError, match=r"'torn' is installed as torn:DATASET, which cannot be"):
+        registry.find("dataset", "torn")
+
+
+def test_an_entry_point_must_be_a_component(offer):
+    offer(("odd", "odd = odd:DATASET", "DATASET = 3"))
+    with pytest.raises(ConfigError, match="which is a int; it must be a"):
+        registry.find("dataset", "odd")
+
+
+def test_two_packages_cannot_offer_the_same_name(offer):
+    offer(("mine", "digits = mine:DATASET", "DATASET = 3"))
+    with pytest.raises(ConfigError, match=r"'digits' is offered by .* uninstall one"):
+        registry.find("dataset", "digits")
+
+
 def test_looking_components_up_imports_no_heavy_library():
     code = (
         "import sys\n"

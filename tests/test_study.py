@@ -49,13 +49,14 @@ def test_draws_default_to_one_for_each_replicate():
 
 def test_grid_values_take_the_type_of_the_setting():
     study = load("digits", ["grid={learning_rate: [1], batch_size: ['8']}"])
-    assert [
-        (c["learning_rate"], c["batch_size"], c["optimizer"]) for c in study.configurations
-    ] == [
-        (1.0, 8, "momentum"),
-        (1.0, 8, "adam"),
-    ]
+    assert study.configurations == ({"learning_rate": 1.0, "batch_size": 8},)
     assert isinstance(study.configurations[0]["learning_rate"], float)
+
+
+def test_an_override_of_a_whole_open_section_leaves_nothing_of_it():
+    study = load("digits", ["arms={none: {}, class_weights: {}}", "generator=null"])
+    assert list(study.arms) == ["none", "class_weights"]
+    assert study.generator is None
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,16 @@ def test_grid_values_take_the_type_of_the_setting():
         ("grid={rate: [1]}", "unknown axis 'rate'"),
         ("grid={batch_size: []}", "has no values"),
         ("grid={batch_size: [big]}", "batch_size"),
+        ("regimens=[.nan]", "give a fraction up to 1 or a whole number"),
+        ("regimens=[.inf]", "give a fraction up to 1 or a whole number"),
+        ("grid.batch_size=[0]", "training.batch_size is 0; allowed: at least 1"),
+        ("grid.learning_rate=[.nan]", "training.learning_rate is nan; allowed: above 0"),
+        ("grid.optimizer=[adam,adam]", "give each value once"),
+        ("training.epochs=-3", "training.epochs is -3"),
+        ("gan_training.steps=0", "gan_training.steps is 0"),
+        ("engine.workers=-1", "engine.workers is -1; allowed: at least 1"),
+        ("store.shard_bytes=0", "store.shard_bytes is 0"),
+        ("protocol.draws=0", "protocol.draws is 0"),
         ("regimens=[0]", "give a fraction up to 1 or a whole number"),
         ("regimens=[1.5]", "give a fraction up to 1 or a whole number"),
         ("regimens=[0.1,0.1]", "one is given twice"),

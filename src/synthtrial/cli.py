@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,7 +94,7 @@ def run(study: str, overrides: Sequence[str], where: str | None, smoke: bool) ->
     """Run what is missing, then write the report. Running again resumes."""
     loaded, _ = _open(study, overrides, create=False)
     if smoke:
-        _smoke(loaded)
+        _smoke(loaded, _conditions(where))
         return
     _run(loaded, _conditions(where))
 
@@ -167,13 +166,13 @@ def du(study: str, overrides: Sequence[str]) -> None:
 @cli.command()
 @_study_arguments
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@click.option("--unused", is_flag=True, help="Also artifacts that this study does not use.")
+@click.option("--unused", is_flag=True, help="Also artifacts that no study of the store uses.")
 def gc(study: str, overrides: Sequence[str], dry_run: bool, unused: bool) -> None:
     """Remove left-overs: stale temporary folders and superseded record segments."""
     from synthtrial import views
 
     loaded, store = _require(study, overrides)
-    keep = _build(loaded, store, None) if unused else None
+    keep = views.artifacts_in_use(store, loaded) if unused else None
     views.collect(_console(), store, keep, dry_run=dry_run)
 
 
@@ -183,11 +182,17 @@ def _open(study: str, overrides: Sequence[str], *, create: bool) -> tuple[Study,
     from synthtrial.targets import with_target
 
     loaded = load(study, overrides)
-    path = Path(loaded.settings.store.path)
-    if not create and not path.exists():
+    if not create and not loaded.store_path.exists():
         return loaded, None
-    store = open_store(path, create=create)
-    return with_target(loaded, store), store
+    store = open_store(loaded.store_path, create=create)
+    raised = with_target(loaded, store)
+    if raised is not loaded:
+        click.echo(
+            f"note: {raised.settings.protocol.replicates} replicates, as `synthtrial replicate` "
+            f"asked for in this store (the study says {loaded.settings.protocol.replicates})",
+            err=True,
+        )
+    return raised, store
 
 
 def _require(study: str, overrides: Sequence[str]) -> tuple[Study, Store]:
@@ -221,8 +226,6 @@ def _conditions(where: str | None) -> Mapping[str, str]:
 
 def _run(study: Study, where: Mapping[str, str]) -> None:
     from synthtrial.driver import run as drive
-    from synthtrial.estimates import Clock
-    from synthtrial.plan import build
     from synthtrial.progress import RunProgress, duration
     from synthtrial.store.artifacts import open_store
     from synthtrial.views import (
@@ -234,8 +237,8 @@ def _run(study: Study, where: Mapping[str, str]) -> None:
 
     console = _console()
     started = time.monotonic()
-    store = open_store(Path(study.settings.store.path), create=True)
-    with RunProgress(console, Clock(build(study, store), store)) as progress:
+    store = open_store(study.store_path, create=True)
+    with RunProgress(console) as progress:
         finished = drive(study, store, progress, where)
     show_allocations(console, finished, store)
     show_stage_seconds(console, progress.stage_seconds)
@@ -248,29 +251,32 @@ def _run(study: Study, where: Mapping[str, str]) -> None:
         raise SynthtrialError(problem)
 
 
-def _smoke(study: Study) -> None:
+def _smoke(study: Study, where: Mapping[str, str]) -> None:
     import tempfile
 
     from synthtrial.driver import smoke
 
     with tempfile.TemporaryDirectory(prefix="synthtrial-smoke-") as folder:
-        overrides = [f"store.path={folder}/store", f"store.report_path={folder}/reports"]
-        _run(smoke(study.replace(overrides)), {})
+        overrides = [
+            f"store.path={folder}/store",
+            f"store.report_path={folder}/reports",
+            f"store.cache_path={folder}/cache",
+        ]
+        _run(smoke(study.replace(overrides)), where)
     click.echo("smoke run: every distinct task ran; its store and report were thrown away")
 
 
 def _report(console: Console, study: Study, store: Store, planned: Plan) -> None:
     from synthtrial.report.page import write_report
 
-    out = Path(study.settings.store.report_path) / study.name
-    page = write_report(study, store, planned, out)
+    page = write_report(study, store, planned, study.report_path)
     console.print(f"report: {page}")
 
 
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def _print_json(value: Any) -> None:

@@ -34,7 +34,7 @@ _ORDER = ("prepare", "split", "allocate", "train_gan", "synthesize", "select", "
 class Listener(Protocol):
     """Is told what happens, to show it."""
 
-    def started(self, plan: Plan, engine: Engine) -> None:
+    def started(self, plan: Plan, engine: Engine, clock: Clock) -> None:
         """Work begins."""
 
     def ended(self, task: Task, outcome: Outcome, plan: Plan) -> None:
@@ -68,6 +68,7 @@ def run(
         keep_snapshot(study, store)
         try:
             plan = build(study, store)
+            plan.forgive()
             if where:
                 plan = narrow(plan, where)
             with LocalEngine(store, settings) as engine, RecordWriter(store) as writer:
@@ -108,10 +109,10 @@ class _Drive:
         self._flying: dict[str, Task] = {}
 
     def loop(self) -> None:
-        self._listener.started(self._plan, self._engine)
+        self._listener.started(self._plan, self._engine, self._clock)
         self._add(self._plan.tasks.values())
         while self._queue or self._flying:
-            while self._queue and self._engine.slots > 0:
+            while self._queue and self._engine.slots:
                 task = heapq.heappop(self._queue)[-1]
                 self._flying[task.id] = task
                 self._engine.submit([task])
@@ -137,16 +138,22 @@ class _Drive:
     def _take(self, task: Task, outcome: Outcome) -> None:
         # A worker that dies after its result was durable loses the word and not the result.
         if outcome.state == "done" or (outcome.state == "lost" and has_result(self._store, task)):
-            self._plan.done.add(task.id)
-            self._plan.failures.pop(task.id, None)
-            if task.kind == "select":
-                self._expand(task)
+            self._finish(task, outcome)
         else:
             self._fail(task, outcome)
         self._listener.ended(task, outcome, self._plan)
         if self._plan.is_settled(task.id):
             for dependent in self._dependents[task.id]:
                 self._enqueue(dependent)
+
+    def _finish(self, task: Task, outcome: Outcome) -> None:
+        self._plan.failures.pop(task.id, None)
+        if outcome.diverged:
+            self._plan.failures[task.id] = Failure(1, outcome.message, True, diverged=True)
+            return
+        self._plan.done.add(task.id)
+        if task.kind == "select":
+            self._expand(task)
 
     def _expand(self, select: Task) -> None:
         chosen = read_artifact(self._store, "selection", select.id).info["configuration"]
@@ -166,20 +173,17 @@ class _Drive:
         if not final:
             self._enqueue(task)
         elif outcome.state == "failed":  # what was lost says nothing about the task: run again
-            self._writer.append(failure_record(self._plan.study, task, outcome, attempts, limit))
+            self._writer.append(failure_record(self._plan.study, task, outcome, attempts))
 
 
-def failure_record(
-    study: Study, task: Task, outcome: Outcome, attempts: int, limit: int
-) -> dict[str, object]:
+def failure_record(study: Study, task: Task, outcome: Outcome, attempts: int) -> dict[str, object]:
     """Return the record of a task that failed for good."""
     trial = task.trial
     record: dict[str, object] = {
         "trial_id": task.id,
         "kind": task.kind,
         "status": "failed",
-        # An error that would only come again is final at once.
-        "attempt": max(attempts, limit),
+        "attempt": attempts,
         "message": outcome.message[-4000:],
         "study": study.name,
         "seconds": outcome.seconds,

@@ -11,7 +11,7 @@ about progress; it is read off the artifacts and records every time.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,10 @@ from synthtrial.store.records import read_records
 from synthtrial.study import Study
 from synthtrial.tasks import (
     ARTIFACT_KINDS,
+    GRID_REPLICATE,
     Cell,
     Task,
     Trial,
-    cells,
     fixed_tasks,
     in_words,
     selections,
@@ -39,7 +39,7 @@ class Failure:
     Attributes:
         attempts: tries so far.
         message: of the last one.
-        final: whether it is not tried again.
+        final: whether this run tries it no more.
         diverged: whether it is a trial whose loss became NaN or infinite: a result, no mishap.
     """
 
@@ -61,7 +61,7 @@ class Plan:
     done: set[str] = field(default_factory=set)
     failures: dict[str, Failure] = field(default_factory=dict)
     selections: dict[Cell, str] = field(default_factory=dict)
-    expected_replicates: int = 0
+    where: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trials(self) -> list[Trial]:
@@ -70,13 +70,18 @@ class Plan:
 
     @property
     def undecided(self) -> int:
-        """Number of replicate trials whose configuration is not chosen yet."""
-        return self.expected_replicates - sum(t.stage == "replicate" for t in self.trials)
+        """Number of replicate trials whose configuration is still to be chosen."""
+        blocked = self.blocked()
+        return sum(
+            len(self._replicates(cell))
+            for cell, select in self.selections.items()
+            if not self.is_settled(select) and select not in blocked
+        )
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.undecided == 0 and all(self.is_settled(task) for task in self.tasks)
+        """Whether nothing is left that could be done."""
+        return not self.to_do() and self.undecided == 0
 
     def is_settled(self, task_id: str) -> bool:
         """Whether the task is done or has failed for good."""
@@ -100,39 +105,61 @@ class Plan:
         return (task for task in self.tasks.values() if self.is_ready(task))
 
     def to_do(self) -> list[Task]:
-        """Return the tasks that are not settled."""
-        return [task for task in self.tasks.values() if not self.is_settled(task.id)]
+        """Return the tasks that are neither settled nor blocked."""
+        blocked = self.blocked()
+        return [
+            task
+            for task in self.tasks.values()
+            if task.id not in blocked and not self.is_settled(task.id)
+        ]
 
     def blocked(self) -> dict[str, str]:
         """Return the tasks that can never run, each with the id of the failed task behind it."""
+        dead = {id_ for id_, failure in self.failures.items() if failure.final} - self.done
         causes: dict[str, str] = {}
+        if not dead:
+            return causes
         for task in self.tasks.values():  # topological: causes of needs are known
             if self.is_settled(task.id):
                 continue
-            dead = [
-                n for n in task.needs if n in causes or (n in self.failures and n not in self.done)
-            ]
-            dead = [n for n in dead if n in causes or self.failures[n].final]
-            if dead and (task.kind != "select" or len(dead) == len(task.needs)):
-                causes[task.id] = causes.get(dead[0], dead[0])
+            lost = [need for need in task.needs if need in causes or need in dead]
+            if lost and (task.kind != "select" or len(lost) == len(task.needs)):
+                causes[task.id] = causes.get(lost[0], lost[0])
         return causes
+
+    def forgive(self) -> None:
+        """Forget failures, so that their tasks are tried again; divergence is a result and stays.
+
+        What made a task fail may lie outside everything that its id knows: a driver, a disk, a
+        package, a mistake in the code that has been mended since.
+        """
+        self.failures = {id_: f for id_, f in self.failures.items() if f.diverged}
 
     def expand(self, cell: Cell, configuration: Mapping[str, Any]) -> list[Task]:
         """Add the replicate trials of a cell whose configuration has been chosen."""
         added = []
-        replicates: Iterable[int] = (
-            range(self.study.settings.protocol.replicates)
-            if cell.replicate is None
-            else [cell.replicate]
-        )
         select = self.selections[cell]
-        for replicate in replicates:
+        for replicate in self._replicates(cell):
             task = trial_task(self.study, cell, "replicate", replicate, configuration)
             task = dataclasses.replace(task, needs=(*task.needs, select))
             if task.id not in self.tasks:
                 self.tasks[task.id] = task
                 added.append(task)
         return added
+
+    def _replicates(self, cell: Cell) -> list[int]:
+        """Return the replicates that a cell is to have."""
+        study = self.study
+        numbers = range(study.settings.protocol.replicates)
+        mine = numbers if cell.replicate is None else [cell.replicate]
+        places: list[tuple[int, Mapping[str, Any]]] = [
+            (r, {"stage": "replicate", "replicate": r, "draw": r % study.draws}) for r in mine
+        ]
+        return [
+            number
+            for number, place in places
+            if all(in_words(place[key]) == self.where[key] for key in place if key in self.where)
+        ]
 
 
 def build(study: Study, store: Store | None) -> Plan:
@@ -143,7 +170,7 @@ def build(study: Study, store: Store | None) -> Plan:
         store: where results are; None plans as if there were none.
 
     Raises:
-        ConfigError: a class that the dataset does not have.
+        ConfigError: a class that the dataset does not have, or arms that do the same.
     """
     _check_classes(study)
     plan = Plan(study)
@@ -157,7 +184,6 @@ def build(study: Study, store: Store | None) -> Plan:
     for cell, select in selections(study, plan.tasks.values()).items():
         plan.tasks[select.id] = select
         plan.selections[cell] = select.id
-    plan.expected_replicates = len(cells(study)) * study.settings.protocol.replicates
     if store is not None:
         _look_up(plan, store)
     return plan
@@ -183,32 +209,46 @@ def narrow(plan: Plan, where: Mapping[str, str]) -> Plan:
     Raises:
         ConfigError: an unknown key, or a value that no trial of the study has.
     """
-    for key, value in where.items():
-        names = [item.name for item in dataclasses.fields(Trial) if item.name != "configuration"]
-        if key not in names:
-            raise ConfigError(f"--where: unknown key '{key}': {suggest(key, names)}")
-        values = {in_words(getattr(trial, key)) for trial in plan.trials}
-        values |= {"replicate"} if key == "stage" else set()
-        if in_words(value) not in values:
-            raise ConfigError(f"--where: no trial has {key}={value}: {suggest(value, values)}")
+    study = plan.study
+    allowed: dict[str, set[str]] = {
+        "arm": set(study.arms),
+        "regimen": {in_words(regimen) for regimen in study.settings.regimens},
+        "stage": {"grid", "replicate"},
+        "draw": {in_words(draw) for draw in range(study.draws)},
+        "replicate": {
+            in_words(r) for r in (GRID_REPLICATE, *range(study.settings.protocol.replicates))
+        },
+    }
     wanted = {key: in_words(value) for key, value in where.items()}
+    for key, value in wanted.items():
+        if key not in allowed:
+            raise ConfigError(f"--where: unknown key '{key}': {suggest(key, allowed)}")
+        if value not in allowed[key]:
+            raise ConfigError(
+                f"--where: no trial has {key}={value}: {suggest(value, allowed[key])}"
+            )
+    kept = Plan(study, done=plan.done, where=wanted)
     keep: set[str] = set()
     for task in reversed(plan.tasks.values()):
-        matches = task.trial is not None and all(
-            in_words(getattr(task.trial, key)) == value for key, value in wanted.items()
+        trial = task.trial
+        matches = trial is not None and all(
+            in_words(getattr(trial, key)) == value for key, value in wanted.items()
         )
-        # A choice is for the replicates: the grid alone needs none.
-        selects = task.kind == "select" and wanted.get("stage") != "grid"
-        selects = selects and all(
-            in_words(task.payload["cell"][key]) == value
-            for key, value in wanted.items()
-            if key in task.payload["cell"]
-        )
-        if matches or selects or task.id in keep:
+        if matches or task.id in keep or (task.kind == "select" and _is_chosen(kept, task)):
             keep |= {task.id, *task.needs}
-    tasks = {id_: task for id_, task in plan.tasks.items() if id_ in keep}
-    selections = {cell: id_ for cell, id_ in plan.selections.items() if id_ in keep}
-    return dataclasses.replace(plan, tasks=tasks, selections=selections)
+    kept.tasks = {id_: task for id_, task in plan.tasks.items() if id_ in keep}
+    kept.failures = {id_: f for id_, f in plan.failures.items() if id_ in keep}
+    kept.selections = {cell: id_ for cell, id_ in plan.selections.items() if id_ in keep}
+    return kept
+
+
+def _is_chosen(plan: Plan, select: Task) -> bool:
+    """Whether replicates that are asked for wait for this choice."""
+    cell = Cell(**select.payload["cell"])
+    mine = {"arm": cell.arm, "regimen": in_words(cell.regimen)}
+    return bool(plan._replicates(cell)) and all(
+        plan.where.get(key, value) == value for key, value in mine.items()
+    )
 
 
 def _check_classes(study: Study) -> None:
@@ -236,18 +276,12 @@ def _look_up(plan: Plan, store: Store) -> None:
     for cell, select in plan.selections.items():
         if select in plan.done:
             plan.expand(cell, read_artifact(store, "selection", select).info["configuration"])
-    limit = plan.study.settings.engine.max_attempts
-    table = read_records(store, every_attempt=True)
+    table = read_records(store)
     columns = [table[name].to_pylist() for name in ("trial_id", "status", "attempt", "message")]
     for id_, status, attempt, message in zip(*columns, strict=True):
-        if id_ not in plan.tasks:
+        if id_ not in plan.tasks or id_ in plan.done:
             continue
         if status == "done":
             plan.done.add(id_)
-        elif id_ not in plan.failures or plan.failures[id_].attempts < attempt:
-            # Divergence is a result: the same bits would diverge again.
-            diverged = status == "diverged"
-            final = diverged or attempt >= limit
-            plan.failures[id_] = Failure(attempt, message or "", final, diverged)
-    for id_ in plan.done & plan.failures.keys():
-        del plan.failures[id_]
+        else:
+            plan.failures[id_] = Failure(attempt, message or "", True, status == "diverged")

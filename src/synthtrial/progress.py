@@ -68,11 +68,11 @@ def duration(seconds: float) -> str:
 class RunProgress:
     """Listener of a run; a context manager, so that the terminal is left as it was."""
 
-    def __init__(self, console: Console, clock: Clock) -> None:
+    def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
         self._console = console
-        self._clock = clock
+        self._clock: Clock | None = None
         self._plan: Plan | None = None
         self._bars: dict[str, TaskID] = {}
         self._overall = TaskID(0)
@@ -106,10 +106,11 @@ class RunProgress:
             self._show_bars(self._plan)  # as they stand at the end
         self._live.stop()
 
-    def started(self, plan: Plan, engine: Engine) -> None:
+    def started(self, plan: Plan, engine: Engine, clock: Clock) -> None:
         """Say what is there and what is to do."""
+        self._clock = clock
         to_do = plan.to_do()
-        self._work_total = self._clock.total(to_do).seconds
+        self._work_total = clock.total(to_do).seconds
         self._console.print(
             f"{plan.study.name}: {len(plan.done)} tasks done before, "
             f"{len(to_do) + plan.undecided} to do; {engine.preview(to_do)}"
@@ -123,6 +124,7 @@ class RunProgress:
 
     def ended(self, task: Task, outcome: Outcome, plan: Plan) -> None:
         """Count the task; failures are said at once."""
+        assert self._clock is not None
         stage = stage_of(task)
         self._ended += 1
         self._work_done += self._clock.seconds(task)
@@ -135,7 +137,7 @@ class RunProgress:
             reason = outcome.message.strip().splitlines()[-1] if outcome.message else ""
             if (verdict, reason) not in self._said:  # a mistake in the study fails many tasks
                 self._said.add((verdict, reason))
-                self._console.print(f"{task.label}: {verdict}: {reason}", markup=False)
+                self._console.print(f"{task.label}: {verdict}: {reason}")
         self._show(plan)
 
     def waiting(self, plan: Plan) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from synthtrial.errors import ConfigError, suggest
@@ -50,8 +50,16 @@ def _entry_points() -> Any:
 
 
 @cache
-def _installed(kind: Kind) -> dict[str, Any]:
-    return {point.name: point for point in _entry_points().select(group=f"synthtrial.{kind}s")}
+def _installed(kind: Kind) -> dict[str, EntryPoint]:
+    points: dict[str, EntryPoint] = {}
+    for point in _entry_points().select(group=f"synthtrial.{kind}s"):
+        twin = points.setdefault(point.name, point)
+        if twin.value != point.value:
+            raise ConfigError(
+                f"the {kind} '{point.name}' is offered by {twin.value} and by {point.value}: "
+                "uninstall one of the two packages"
+            )
+    return points
 
 
 def names(kind: Kind) -> list[str]:
@@ -69,7 +77,12 @@ def find(kind: Kind, name: str) -> Component:
         point = _installed(kind)[name]
     except KeyError:
         raise ConfigError(f"unknown {kind} '{name}': {suggest(name, _installed(kind))}") from None
-    component = point.load()
+    try:
+        component = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"the {kind} '{name}' is installed as {point.value}, which cannot be imported: {error}"
+        ) from None
     if not isinstance(component, Component):
         raise ConfigError(
             f"the {kind} '{name}' is installed as {point.value}, which is a "

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from synthtrial import registry
+from synthtrial.checks import find_problems
 from synthtrial.config import ArmConfig, BalanceConfig, StudySettings, TrainingConfig
 from synthtrial.errors import ConfigError, suggest
 from synthtrial.identity import digest, non_default
@@ -86,10 +86,20 @@ class Study:
         return self.settings.name
 
     @property
+    def store_path(self) -> Path:
+        """Folder of the store, ``~`` expanded."""
+        return Path(self.settings.store.path).expanduser()
+
+    @property
+    def report_path(self) -> Path:
+        """Folder of this study's report, ``~`` expanded."""
+        return Path(self.settings.store.report_path).expanduser() / self.name
+
+    @property
     def draws(self) -> int:
         """Number of draws: by default one for each replicate."""
         protocol = self.settings.protocol
-        return protocol.draws or protocol.replicates
+        return protocol.replicates if protocol.draws is None else protocol.draws
 
     @property
     def minority(self) -> list[str]:
@@ -114,8 +124,11 @@ class Study:
 
     def replace(self, overrides: Sequence[str]) -> Study:
         """Return this study with further ``key=value`` overrides."""
-        raw = OmegaConf.merge(OmegaConf.create(self.snapshot()), _dotlist(overrides))
-        return _check(raw, self.name)
+        return _check(_override(OmegaConf.create(self.snapshot()), overrides), self.name)
+
+
+#: Sections whose keys the user names; an override of the whole section leaves nothing behind.
+_OPEN_SECTIONS = ("arms", "classifier", "dataset", "generator", "grid")
 
 
 def shipped_folder() -> Path:
@@ -145,7 +158,7 @@ def load(study: str | Path, overrides: Sequence[str] = ()) -> Study:
         raise ConfigError(f"cannot read the study {path}: {error.strerror}") from None
     if not isinstance(raw, DictConfig):
         raise ConfigError(f"{path} must hold settings as 'key: value', got a {type(raw).__name__}")
-    return _check(OmegaConf.merge(raw, _dotlist(overrides)), str(study))
+    return _check(_override(raw, overrides), str(study))
 
 
 def _find(study: str | Path) -> Path:
@@ -163,13 +176,16 @@ def _find(study: str | Path) -> Path:
     )
 
 
-def _dotlist(overrides: Sequence[str]) -> DictConfig:
+def _override(raw: Any, overrides: Sequence[str]) -> Any:
+    """Apply overrides in order; one that gives the whole of an open section replaces it."""
     for override in overrides:
         key, separator, _ = override.partition("=")
         if not separator or not key.strip():
             raise ConfigError(f"the override '{override}' is not of the form key=value")
+        if key.strip() in _OPEN_SECTIONS:
+            raw = OmegaConf.merge(raw, {key.strip(): None})
     try:
-        return OmegaConf.from_dotlist(list(overrides))
+        return OmegaConf.merge(raw, OmegaConf.from_dotlist(list(overrides)))
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"cannot read the overrides {list(overrides)}: {error}") from None
 
@@ -190,7 +206,7 @@ def _check(raw: Any, where: str) -> Study:
         raise ConfigError(f"study '{where}': {_explain(error)}") from None
     except TypeError as error:  # OmegaConf's word for a mapping where a value belongs
         raise ConfigError(f"study '{where}': a section has the wrong form: {error}") from None
-    problems = list(_problems(study))
+    problems = find_problems(study)
     if problems:
         raise ConfigError(f"study '{where}': " + "\n  ".join(problems))
     return study
@@ -198,6 +214,7 @@ def _check(raw: Any, where: str) -> Study:
 
 def _settings(raw: Any) -> StudySettings:
     given: Any = OmegaConf.to_container(raw, resolve=True)
+    given = {key: value for key, value in given.items() if value is not None}
     arms = given.pop("arms", None) or {}
     if not isinstance(arms, dict):
         raise ConfigError("arms must map each arm's name to its settings, such as 'none: {}'")
@@ -241,6 +258,7 @@ def _arm(name: str, config: ArmConfig, settings: StudySettings) -> Arm:
         if not balance.classes:
             classes = settings.balance.classes or settings.imbalance.classes
             balance = dataclasses.replace(balance, classes=list(classes))
+        balance = dataclasses.replace(balance, classes=sorted(balance.classes))
     augment = tuple(_choose("augmentation", item) for item in config.augment)
     return Arm(name=name, settings=config, augment=augment, balance=balance)
 
@@ -294,85 +312,3 @@ def _explain(error: OmegaConfBaseException) -> str:
     if "not a subclass of" in text:
         text += "; a section takes settings as 'key: value'"
     return f"setting '{key}': {text}" if key else text
-
-
-def _problems(study: Study) -> list[str]:
-    """Say what contradicts itself, all of it at once."""
-    settings, arms = study.settings, study.arms
-    problems = []
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", settings.name):
-        problems.append(f"name '{settings.name}': use letters, digits, '-' and '_' only")
-    if not arms:
-        problems.append("arms: there are none; give at least the baseline, such as 'none: {}'")
-    for label, value in (
-        ("split.test", settings.split.test),
-        ("split.validation", settings.split.validation),
-        ("statistics.confidence", settings.statistics.confidence),
-    ):
-        if not 0 < value < 1:
-            problems.append(f"{label} is {value}; it must lie between 0 and 1")
-    if settings.split.test + settings.split.validation >= 1:
-        problems.append("split.test and split.validation leave nothing to train on")
-    if not 0 <= settings.imbalance.remove < 1:
-        problems.append(f"imbalance.remove is {settings.imbalance.remove}; allowed: 0 to below 1")
-    if not settings.regimens:
-        problems.append("regimens: there are none; [1.0] is the whole training set")
-    problems.extend(
-        f"regimen {regimen}: give a fraction up to 1 or a whole number"
-        for regimen in settings.regimens
-        if regimen <= 0 or (regimen > 1 and regimen != int(regimen))
-    )
-    if len(set(settings.regimens)) != len(settings.regimens):
-        problems.append(f"regimens {settings.regimens}: one is given twice")
-    protocol = settings.protocol
-    if protocol.replicates < 1 or not 1 <= study.draws <= protocol.replicates:
-        problems.append(
-            f"protocol: {study.draws} draws and {protocol.replicates} replicates; "
-            "allowed: at least 1 replicate and no more draws than replicates"
-        )
-    known = settings.metrics
-    for metric in known:
-        registry.find("metric", metric)
-    for label, metric in (
-        ("protocol.select_by", protocol.select_by),
-        ("statistics.overall", settings.statistics.overall),
-        ("statistics.per_class", settings.statistics.per_class),
-    ):
-        if metric not in known:
-            problems.append(f"{label} is '{metric}', which metrics does not list: {known}")
-    if arms and settings.statistics.baseline not in arms:
-        problems.append(
-            f"statistics.baseline: unknown arm '{settings.statistics.baseline}': "
-            + suggest(settings.statistics.baseline, arms)
-        )
-    for arm in arms.values():
-        problems.extend(f"arm '{arm.name}': {text}" for text in _arm_problems(study, arm))
-    return problems
-
-
-def _arm_problems(study: Study, arm: Arm) -> list[str]:
-    problems = []
-    for label, other in (("repeat", arm.settings.repeat), ("steps_of", arm.settings.steps_of)):
-        if other is None:
-            continue
-        adding = [name for name, item in study.arms.items() if item.settings.synthetic]
-        if other not in adding:
-            problems.append(
-                f"{label}: '{other}' is not an arm that adds synthetic images: "
-                f"{suggest(other, adding)}"
-            )
-    if arm.settings.synthetic and arm.settings.repeat is not None:
-        problems.append("synthetic and repeat exclude each other")
-    if arm.settings.synthetic and study.generator is None:
-        problems.append("it adds synthetic images; name a generator in the section 'generator'")
-    if arm.balance is not None:
-        balance = arm.balance
-        if (balance.target is None) == (balance.count is None):
-            problems.append("balance: give either target or count")
-        if balance.target is not None and not 0 < balance.target < 1:
-            problems.append(f"balance.target is {balance.target}; allowed: between 0 and 1")
-        if balance.count is not None and balance.count < 1:
-            problems.append(f"balance.count is {balance.count}; allowed: 1 or more")
-        if not balance.classes:
-            problems.append("balance.classes: name the classes to raise")
-    return problems

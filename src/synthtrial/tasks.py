@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from synthtrial.identity import canonical_json, digest, non_default
+from synthtrial.registry import find
 from synthtrial.study import Arm, Study
 
 TaskKind = Literal[
@@ -113,7 +114,8 @@ def _split(study: Study, draw: int) -> Task:
     dataset = _prepare(study).id
     payload = {
         "dataset": dataset,
-        "split": non_default(settings.split),
+        # Who uses how much of a validation set is each trial's affair and not the split's.
+        "split": {"test": settings.split.test, "validation": settings.split.validation},
         "imbalance": non_default(settings.imbalance),
         "seed": settings.seed,
         "draw": draw,
@@ -230,16 +232,18 @@ def _place(study: Study, arm_name: str, regimen: float, draw: int) -> _Part:
         other = study.arms[arm.settings.steps_of]
         treatment["steps_of"] = _allocate(study, other, regimen, draw).id
     made = [treatment[key] for key in ("synthetic", "repeat", "steps_of") if key in treatment]
-    payload = {
+    payload: dict[str, Any] = {
         "dataset": dataset,
         "split": split.id,
         "regimen": regimen,
         "treatment": treatment,
         "classifier": study.classifier.identity,
-        "metrics": sorted(settings.metrics),
+        "metrics": [_metric(name) for name in sorted(settings.metrics)],
         "seed": settings.seed,
         "draw": draw,
     }
+    if settings.split.validation_scope != "shared":
+        payload["validation_scope"] = settings.split.validation_scope
     return _Part(payload, f"{arm_name}, regimen {regimen:g}", (dataset, split.id, *made))
 
 
@@ -249,7 +253,7 @@ def _point(study: Study, configuration: tuple[tuple[str, Any], ...]) -> _Part:
     training = study.training(dict(configuration))
     payload: dict[str, Any] = {"training": non_default(training)}
     if training.checkpoint == "best":
-        payload["checkpoint_by"] = study.settings.protocol.select_by
+        payload["checkpoint_by"] = _metric(study.settings.protocol.select_by)
     label = " ".join(f"{key}={in_words(value)}" for key, value in configuration)
     return _Part(payload, label)
 
@@ -313,7 +317,7 @@ def selections(study: Study, tasks: Iterable[Task]) -> dict[Cell, Task]:
         payload = {
             "cell": dataclasses.asdict(cell),
             "trials": trials,
-            "select_by": study.settings.protocol.select_by,
+            "select_by": _metric(study.settings.protocol.select_by),
         }
         label = f"choose the configuration of {cell.arm}, regimen {cell.regimen:g}"
         label += "" if cell.replicate is None else f", replicate {cell.replicate}"
@@ -329,6 +333,17 @@ def same_task(task: Task) -> str:
     else:
         place = task.label
     return canonical_json([task.kind, place])
+
+
+def _metric(name: str) -> Any:
+    """Return what an id keeps of a metric: its name and, above version 1, its version."""
+    version = find("metric", name).version
+    return name if version == 1 else {"name": name, "version": version}
+
+
+def metric_name(metric: Any) -> str:
+    """Return the name in what a payload says of a metric."""
+    return metric if isinstance(metric, str) else str(metric["name"])
 
 
 def in_words(value: Any) -> str:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from synthtrial.data.regimens import regimen_label
+from synthtrial.engines.local import pack_text
+from synthtrial.errors import ConfigError
 from synthtrial.estimates import Clock
-from synthtrial.plan import Plan
+from synthtrial.plan import Plan, build
 from synthtrial.progress import STAGES, duration, stage_of, stage_totals
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.attempts import live
+from synthtrial.store.files import entries
 from synthtrial.store.maintenance import collect_garbage, usage
 from synthtrial.store.verification import verify_store
+from synthtrial.study import Study, load
+from synthtrial.targets import with_target
+from synthtrial.tasks import ARTIFACT_KINDS
 
 _SHOWN_FAILURES = 10
 
@@ -48,6 +54,7 @@ def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:
             "files": estimate.files,
             "measured_share": round(estimate.measured, 3),
         },
+        "packs": pack_text(len(plan.to_do()), plan.study.settings.engine),
         "to_do": [
             {"id": task.id, "kind": task.kind, "label": task.label, "ready": plan.is_ready(task)}
             for task in plan.to_do()
@@ -58,7 +65,7 @@ def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:
 def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
     """Print what is done and what is to do, with estimates."""
     settings = plan.study.settings
-    console.print(f"[bold]{plan.study.name}[/]: {settings.description}")
+    console.print(f"{plan.study.name}: {settings.description}", style="bold")
     console.print(
         f"{len(plan.study.arms)} arms x {len(settings.regimens)} regimens x "
         f"{len(plan.study.configurations)} configurations; {plan.study.draws} draws, "
@@ -90,6 +97,7 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
         if estimate.measured > 0.5
         else "a rough guess until trials have been measured here"
     )
+    console.print(f"Packs: {pack_text(len(plan.to_do()) + plan.undecided, settings.engine)}")
     console.print(
         f"To do: about {duration(estimate.seconds)} of one core ({basis}), "
         f"{human_bytes(estimate.bytes)} in about {estimate.files} files in {settings.store.path}"
@@ -112,7 +120,6 @@ def show_allocations(console: Console, plan: Plan, store: Store | None) -> None:
         console.print(
             f"regimen {regimen_label(info['regimen'])}: {info['images']:,} images added to "
             f"{info['n_rows']:,} (draw 0): {classes}",
-            markup=False,
         )
 
 
@@ -123,7 +130,7 @@ def show_reasons(console: Console, reasons: Mapping[tuple[str, str], int], empty
     elif not reasons:
         console.print("Nothing is to do.")
     for (kind, reason), count in reasons.items():
-        console.print(f"{count} x {kind}: {reason}", markup=False)
+        console.print(f"{count} x {kind}: {reason}")
 
 
 def status_json(plan: Plan, store: Store | None) -> dict[str, Any]:
@@ -133,7 +140,7 @@ def status_json(plan: Plan, store: Store | None) -> dict[str, Any]:
         "study": plan.study.name,
         "store": plan.study.settings.store.path,
         "complete": plan.complete,
-        "running": [_attempt(item) for item in live(store)] if store is not None else [],
+        "running": _running(plan, store),
         "stages": _stages(plan),
         "failures": [
             {"id": id_, "label": plan.tasks[id_].label, "message": failure.message}
@@ -149,7 +156,7 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
     if store is None:
         console.print(f"no store at {found['store']}: `synthtrial run {found['study']}` starts one")
         return
-    console.print(f"[bold]{found['study']}[/] in {found['store']}")
+    console.print(f"{found['study']} in {found['store']}", style="bold")
     for stage, counts in found["stages"].items():
         failed = f", {counts['failed']} failed" if counts["failed"] else ""
         console.print(f"  {STAGES[stage]:<17} {counts['done']}/{counts['total']}{failed}")
@@ -172,7 +179,7 @@ def show_failures(console: Console, plan: Plan) -> None:
         reasons.setdefault(last_line(failure.message), []).append(plan.tasks[id_].label)
     for reason, labels in list(reasons.items())[:_SHOWN_FAILURES]:
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
-        console.print(f"failed: {labels[0]}{more}: {reason}", markup=False)
+        console.print(f"failed: {labels[0]}{more}: {reason}")
     if len(reasons) > _SHOWN_FAILURES:
         left = len(reasons) - _SHOWN_FAILURES
         console.print(f"... for {left} more reasons (status --json has them all)")
@@ -180,8 +187,7 @@ def show_failures(console: Console, plan: Plan) -> None:
     if blocked:
         console.print(f"{len(blocked)} tasks need one of these and cannot run")
     if any(not failure.diverged for failure in final.values()):
-        more_tries = plan.study.settings.engine.max_attempts + 1
-        console.print(f"to try failed tasks once more: add engine.max_attempts={more_tries}")
+        console.print(f"`synthtrial run {plan.study.name}` tries failed tasks again")
 
 
 def shortfall(plan: Plan) -> str:
@@ -220,7 +226,7 @@ def show_verify(console: Console, found: Mapping[str, Any]) -> None:
     """Print what `verify` found."""
     for problem in found["problems"]:
         where = "/".join(filter(None, (problem["kind"], problem["id"], problem["file"])))
-        console.print(f"damaged: {where}: {problem['message']}", markup=False)
+        console.print(f"damaged: {where}: {problem['message']}")
     checked = ", ".join(f"{count} {kind}" for kind, count in found["checked"].items()) or "nothing"
     verdict = f"{len(found['problems'])} problems" if found["problems"] else "all sound"
     console.print(f"checked {checked}: {verdict}")
@@ -240,18 +246,34 @@ def show_usage(console: Console, store: Store) -> None:
     console.print(table)
 
 
-def collect(console: Console, store: Store, keep: Plan | None, *, dry_run: bool) -> None:
-    """Remove left-overs, or say what would go."""
-    kept = None
-    if keep is not None:
-        from synthtrial.tasks import ARTIFACT_KINDS
+def artifacts_in_use(store: Store, study: Study) -> set[tuple[str, str]]:
+    """Return (kind, id) of what this study uses, and every other one that ran in this store.
 
-        kept = {
-            (ARTIFACT_KINDS[task.kind], task.id)
-            for task in keep.tasks.values()
-            if task.kind in ARTIFACT_KINDS
-        }
-    found = collect_garbage(store, kept, dry_run=dry_run)
+    Raises:
+        ConfigError: a study that ran here can no longer be read, so that what it uses is unknown.
+    """
+    used: set[tuple[str, str]] = set()
+    for path in entries(store.root / "studies", ".yaml"):
+        try:
+            plan = build(with_target(load(path), store), store)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{path} ran in this store and cannot be read any more, so what it uses is "
+                f"unknown: {error} Mend that, or remove the file if the study may go."
+            ) from None
+        used |= _artifacts(plan)
+    return used | _artifacts(build(study, store))
+
+
+def _artifacts(plan: Plan) -> set[tuple[str, str]]:
+    return {(ARTIFACT_KINDS.get(task.kind, "predictions"), task.id) for task in plan.tasks.values()}
+
+
+def collect(
+    console: Console, store: Store, keep: Collection[tuple[str, str]] | None, *, dry_run: bool
+) -> None:
+    """Remove left-overs, or say what would go."""
+    found = collect_garbage(store, keep, dry_run=dry_run)
     for item in found:
         console.print(f"{item.path}: {item.reason}, {human_bytes(item.bytes)}")
     size = human_bytes(sum(item.bytes for item in found))
@@ -266,10 +288,8 @@ def _stages(plan: Plan) -> dict[str, dict[str, int]]:
     }
 
 
-def _attempt(item: Any) -> dict[str, Any]:
-    return {
-        "host": item.host,
-        "pid": item.pid,
-        "started_at": item.started_at,
-        "engine": item.engine,
-    }
+def _running(plan: Plan, store: Store | None) -> list[dict[str, Any]]:
+    found = live(store) if store is not None else []
+    mine = [attempt for attempt in found if attempt.study == plan.study.name]
+    names = ("host", "pid", "started_at", "engine")
+    return [{name: getattr(attempt, name) for name in names} for attempt in mine]

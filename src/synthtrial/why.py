@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from synthtrial.errors import ConfigError
 from synthtrial.identity import canonical_json
 from synthtrial.plan import Plan, build
 from synthtrial.store.artifacts import Store
@@ -44,7 +45,10 @@ def _previous(study: Study, store: Store) -> Plan | None:
     paths = sorted(folder.glob("*.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
     mine = [path for path in paths if path.stem == study.digest]
     for path in [*(path for path in paths if path not in mine), *mine]:
-        other = load(path)
+        try:
+            other = load(path)
+        except ConfigError:
+            continue  # of a study that no longer loads here, most likely another one
         if other.name == study.name:
             return build(other, store)
     return None

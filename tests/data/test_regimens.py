@@ -17,7 +17,7 @@ def drawn(**options):
 
 @pytest.mark.parametrize(
     ("regimen", "label"),
-    [(0.1, "10 %"), (0.005, "0.5 %"), (0.29, "29 %"), (1.0, "100 %"), (2050, "2,050")],
+    [(0.1, "10 %"), (0.005, "0.5 %"), (0.29, "29 %"), (1.0, "100 %"), (2050, "2,050 images")],
 )
 def test_regimens_are_read_by_people(regimen, label):
     assert regimen_label(regimen) == label

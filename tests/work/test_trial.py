@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from synthtrial.config import TrainingConfig
-from synthtrial.errors import LeakageError
+from synthtrial.errors import LeakageError, StoreError
 from synthtrial.plan import build
 from synthtrial.store.artifacts import Descent, draft, open_store, read_artifact
 from synthtrial.store.files import write_file
@@ -155,3 +155,27 @@ def test_training_settings_come_from_the_id_and_not_from_elsewhere(bench):
     trial = bench.task("trial", arm="none")
     config = TrainingConfig(**trial.payload["training"])
     assert config == bench.study.training(trial.trial.configuration)
+
+
+def test_a_target_that_is_met_already_adds_nothing_and_runs(bench):
+    bench = bench("balance.target=0.01")
+    gan = bench.run_with_needs(bench.task("trial", arm="gan"))
+    assert bench.record(gan)["n_added"] == 0
+    bench.run_with_needs(bench.task("exhibits"))
+
+
+def test_a_snapshot_that_was_edited_is_refused(bench):
+    bench = bench()
+    path = bench.store.root / "studies" / f"{bench.study.digest}.yaml"
+    path.write_text(path.read_text().replace("epochs: 2", "epochs: 1"))
+    with pytest.raises(StoreError, match="is not the study that it was kept as"):
+        bench.run(bench.task("prepare"))
+
+
+def test_with_the_last_epoch_kept_no_metric_decides_anything(bench):
+    bench = bench("training.checkpoint=last", "protocol.select_by=recall")
+    trial = bench.run_with_needs(bench.task("trial", arm="none"))
+    record = bench.record(trial)
+    assert "checkpoint_by" not in trial.payload
+    assert record["best_epoch"] == record["epochs"] == 2
+    assert record["curves"]["validation_score"][-1] == record["validation"]["accuracy"]

@@ -328,5 +328,5 @@ def _seeded(number: int, device: torch.device) -> Iterator[None]:
         if devices:
             torch.manual_seed(number)
         else:  # `torch.manual_seed` looks for GPUs, in vain, for the better part of a millisecond
-            torch.random.default_generator.manual_seed(number)
+            torch.default_generator.manual_seed(number)
         yield

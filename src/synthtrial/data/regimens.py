@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def regimen_label(regimen: float) -> str:
-    """Return how people read a regimen: ``"10 %"``, ``"0.5 %"`` or ``"2,050"`` images."""
-    return f"{regimen * 100:.6g} %" if regimen <= 1 else f"{int(regimen):,}"
+    """Return how people read a regimen: ``"10 %"``, ``"0.5 %"`` or ``"2,050 images"``."""
+    return f"{regimen * 100:.6g} %" if regimen <= 1 else f"{int(regimen):,} images"
 
 
 def regimen_rows(

@@ -32,6 +32,7 @@ class Outcome:
         message: the error, with its traceback unless it was a deliberate one.
         retry: whether another try could end differently.
         fatal: whether the whole run should stop, as when the disk is full.
+        diverged: whether it is done, but as a trial whose loss became NaN or infinite.
         seconds: time that the task took.
     """
 
@@ -40,6 +41,7 @@ class Outcome:
     message: str = ""
     retry: bool = False
     fatal: bool = False
+    diverged: bool = False
     seconds: float = 0.0
 
 
@@ -83,12 +85,12 @@ def attempt(store: Store, task: Task, context: Context) -> Outcome:
     """Run one task and turn whatever happens into an outcome; every engine's workers call this."""
     started = time.monotonic()
     try:
-        run_task(store, task, context)
+        message = run_task(store, task, context)
     except SynthtrialError as error:
         # A deliberate error would come again; a broken store would break every other task too.
         outcome = Outcome(task.id, "failed", str(error), fatal=isinstance(error, StoreError))
     except Exception:  # noqa: BLE001 - a plug-in may raise anything, and the study goes on
         outcome = Outcome(task.id, "failed", traceback.format_exc(), retry=True)
     else:
-        outcome = Outcome(task.id, "done")
+        outcome = Outcome(task.id, "done", message or "", diverged=message is not None)
     return dataclasses.replace(outcome, seconds=time.monotonic() - started)

@@ -13,7 +13,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,7 +24,7 @@ from typing import Self
 
 from synthtrial.config import EngineConfig
 from synthtrial.engines.base import JobState, Outcome, attempt
-from synthtrial.errors import EngineError
+from synthtrial.errors import EngineError, StoreError
 from synthtrial.store.artifacts import Store, open_store
 from synthtrial.tasks import Task
 
@@ -35,6 +36,12 @@ _STOP_SECONDS = 5.0
 def available_processors() -> int:
     """Return the number of processors that this process may use, not those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pack_text(tasks: int, settings: EngineConfig) -> str:
+    """Say how many processes would share so many tasks."""
+    workers = settings.workers or available_processors()
+    return f"{tasks} packs of one task, over {workers} processes of one thread each on this machine"
 
 
 @dataclass
@@ -67,8 +74,7 @@ class LocalEngine:
 
     def preview(self, tasks: Sequence[Task]) -> str:
         """Say how many processes would share the tasks."""
-        workers = min(self._count, max(1, len(tasks)))
-        return f"{len(tasks)} tasks over {workers} processes of one thread each on this machine"
+        return pack_text(len(tasks), self._settings)
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
         """Hand each task to an idle worker, starting workers as needed.
@@ -166,7 +172,7 @@ class LocalEngine:
             outcome = worker.pipe.recv()
             assert isinstance(outcome, Outcome)
             worker.job = None
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # it died; perhaps half-way through its answer
             worker.process.join()
             code = worker.process.exitcode or 0
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited ({code})"
@@ -191,17 +197,25 @@ def _work(pipe: Connection, store_root: Path, settings: EngineConfig) -> None:
     from synthtrial.work import Context  # imports torch: not before the fork server did
 
     store = open_store(store_root, create=False)
-    with Context(store, engine=LocalEngine.name, device=settings.device) as context:
-        while True:
-            try:
-                task: Task = pipe.recv()
-            except (EOFError, ConnectionResetError):
-                return
-            outcome = attempt(store, task, context)
-            try:
-                pipe.send(outcome)
-            except (BrokenPipeError, ConnectionResetError):
-                return
+    try:
+        context = Context(store, engine=LocalEngine.name, device=settings.device)
+    except StoreError as error:  # said to the driver, which has a person to tell
+        reason = str(error)
+        _answer(pipe, lambda task: Outcome(task.id, "failed", reason, fatal=True))
+        return
+    while _answer(pipe, lambda task: attempt(store, task, context)):
+        pass
+    with suppress(StoreError):  # the journal stays, and the next run seals it
+        context.writer.seal()
+
+
+def _answer(pipe: Connection, work: Callable[[Task], Outcome]) -> bool:
+    """Take one task and send what became of it; False when the driver has closed the pipe."""
+    try:
+        pipe.send(work(pipe.recv()))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return False
+    return True
 
 
 def _end_with_parent(parent: int) -> None:

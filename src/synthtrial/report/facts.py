@@ -198,11 +198,6 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def regimen_text(regimen: float) -> str:
-    """Name a regimen for people: ``10 %`` (with a no-break space), or ``2,050 images``."""
-    return f"{100 * regimen:.6g}\u00a0%" if regimen <= 1 else f"{regimen:,.0f} images"
-
-
 def listing(words: list[str] | tuple[str, ...], last: str = "and") -> str:
     """Join words as a sentence does: ``a, b and c``."""
     if len(words) < 2:

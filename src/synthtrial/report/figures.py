@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from synthtrial.report.facts import MINUS, Facts, records, regimen_text
+from synthtrial.data.regimens import regimen_label
+from synthtrial.report.facts import MINUS, Facts, records
 from synthtrial.report.style import (
     ACCENT,
     GRID,
@@ -96,7 +97,7 @@ def synthetic_counts(facts: Facts, summary: pd.DataFrame) -> list[Panel]:
             rows = mine[mine.regimen == regimen].set_index("class_name").reindex(list(classes))
             if rows.real.isna().all():
                 continue
-            title = regimen_text(regimen) + (f" · {arms}" if several else "")
+            title = regimen_label(regimen) + (f" · {arms}" if several else "")
             with drawing():
                 figure, axes = new_figure(3.1, 0.9 + 0.2 * len(classes))
                 places = np.arange(len(classes))
@@ -156,7 +157,7 @@ def cell_means(facts: Facts, means: pd.DataFrame) -> list[Panel]:
             handles = [_handle(style) for style in styles_of(facts).values()]
             _legend(axes, handles, list(styles_of(facts)), columns=3)
         listed = "; ".join(
-            f"{row['arm']} at {regimen_text(row['regimen'])}: {row['mean']:.3f}"
+            f"{row['arm']} at {regimen_label(row['regimen'])}: {row['mean']:.3f}"
             for row in records(rows)
         )
         panels.append(Panel(f"cell-means-{scope}", f"{title}. {listed}", figure))
@@ -184,7 +185,7 @@ def _draw_means(
             capsize=0,
             zorder=3,
         )
-    axes.set_xticks(range(len(regimens)), [regimen_text(regimen) for regimen in regimens])
+    axes.set_xticks(range(len(regimens)), [regimen_label(regimen) for regimen in regimens])
     axes.set_xlim(-0.5, len(regimens) - 0.5)
     for boundary in range(1, len(regimens)):
         axes.axvline(boundary - 0.5, color=GRID, lw=0.8, zorder=1)
@@ -217,7 +218,7 @@ def learning_curves(facts: Facts, curves: pd.DataFrame) -> dict[float, list[Pane
                 axes.set_xlabel("epoch")
             slug = f"learning-curves-{regimen_slug(regimen)}-{_file_name(arm)}"
             alt = (
-                f"{arm} at {regimen_text(regimen)}: validation minus training loss after the last "
+                f"{arm} at {regimen_label(regimen)}: validation minus training loss after the last "
                 f"epoch {gap:+.3f}"
             )
             found.setdefault(regimen, []).append(Panel(slug, alt, figure))
@@ -292,21 +293,20 @@ def configuration_spread(facts: Facts, table: pd.DataFrame) -> list[Panel]:
             axes.set_xlim(low - margin, high + margin)
             axes.grid(axis="x")
             axes.grid(visible=False, axis="y")
-            axes.set_title(regimen_text(regimen))
+            axes.set_title(regimen_label(regimen))
             axes.set_xlabel(f"validation {readable(facts.design.selector)}")
-            _legend(
-                axes,
-                [
-                    Line2D([], [], marker="o", ls="", ms=5, color=MUTED),
-                    Line2D([], [], marker="o", ls="", ms=8, mfc="none", mec=INK, mew=1.3),
-                    Line2D([], [], marker="|", ls="", ms=11, color=INK, mew=2.0),
-                ],
-                ["configuration", "chosen", "chosen, fresh replicates"],
-            )
+            marks = {
+                "configuration": Line2D([], [], marker="o", ls="", ms=5, color=MUTED),
+                "chosen": Line2D([], [], marker="o", ls="", ms=8, mfc="none", mec=INK, mew=1.3),
+            }
+            if table.replicate_score.notna().any():
+                bar = Line2D([], [], marker="|", ls="", ms=11, color=INK, mew=2.0)
+                marks["chosen, fresh replicates"] = bar
+            _legend(axes, list(marks.values()), list(marks))
         slug = f"configurations-{regimen_slug(regimen)}"
         panels.append(
             Panel(
-                slug, f"Validation scores of all configurations at {regimen_text(regimen)}", figure
+                slug, f"Validation scores of all configurations at {regimen_label(regimen)}", figure
             )
         )
     return panels

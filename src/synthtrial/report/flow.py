@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from synthtrial.report.facts import TERMINAL, TIMES, Facts, count_text, listing, regimen_text
+from synthtrial.data.regimens import regimen_label
+from synthtrial.report.facts import TERMINAL, TIMES, Facts, count_text, listing
 from synthtrial.report.style import ACCENT, INK, MUTED, PAPER, Panel, drawing, new_figure
 from synthtrial.report.tables import reported_trials
 from synthtrial.report.verdict import readable
@@ -59,7 +60,7 @@ def stations(facts: Facts) -> list[Box]:
         removed = (f"{number('removed')}taken away:", _fit(percent, 26))
     boxes.append(Box("Training set", (f"{number('train')}images",) if known else (), removed))
     parts = [
-        regimen_text(regimen)
+        regimen_label(regimen)
         + (f" ({facts.regimen_images[regimen]:,})" if regimen in facts.regimen_images else "")
         for regimen in design.regimens
     ]

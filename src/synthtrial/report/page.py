@@ -18,9 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from synthtrial import __version__
+from synthtrial.data.regimens import regimen_label
 from synthtrial.identity import code_digest
 from synthtrial.report import figures, tables, verdict, views
-from synthtrial.report.facts import DASH, Facts, listing, records, regimen_text
+from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
 from synthtrial.report.style import Panel, save
 from synthtrial.store.files import storage_errors, temporary_name
@@ -139,17 +140,18 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "comparisons": int(differences.low.notna().sum()),
         "cell_means": drawn(figures.cell_means(facts, means)),
         "learning_curves": [
-            (regimen_text(regimen), drawn(panels))
+            (regimen_label(regimen), drawn(panels))
             for regimen, panels in figures.learning_curves(facts, curves).items()
         ],
         "strips": views.strips(design, facts.pictures),
         "spread": drawn(figures.configuration_spread(facts, configurations)),
+        "fresh": design.protocol == "grid_once",
         "optimism": _optimism(configurations),
         "failures": views.failure_view(facts, failures),
         "broken": int(facts.trials.status.isin(["diverged", "failed", "blocked"]).sum()),
         "ended": int(facts.trials.status.isin(["done", "diverged", "failed"]).sum()),
         "messages": _messages(failures),
-        "regimens": [regimen_text(regimen) for regimen in design.regimens],
+        "regimens": [regimen_label(regimen) for regimen in design.regimens],
         "colours": {arm: views.colour_of(colour) for arm, colour in styles.items()},
         "metric": verdict.readable,
         "listing": listing,
@@ -185,7 +187,7 @@ def _progress(facts: Facts, blocks: pd.DataFrame) -> list[tuple[str, int, int]]:
     """Return regimen, complete blocks, all blocks."""
     sums = blocks.groupby("regimen").complete.agg(["sum", "size"])
     return [
-        (regimen_text(regimen), int(sums["sum"][regimen]), int(sums["size"][regimen]))
+        (regimen_label(regimen), int(sums["sum"][regimen]), int(sums["size"][regimen]))
         for regimen in facts.design.regimens
     ]
 
@@ -200,7 +202,7 @@ def _allocation_rows(table: pd.DataFrame) -> list[dict[str, str]]:
         rows.append(
             {
                 "arms": row["arms"],
-                "regimen": regimen_text(row["regimen"]),
+                "regimen": regimen_label(row["regimen"]),
                 "class_name": row["class_name"],
                 "real": f"{row['real']:,.1f}".removesuffix(".0"),
                 "intended": f"{row['intended']:,.1f}".removesuffix(".0"),
@@ -227,7 +229,7 @@ def _messages(failures: pd.DataFrame) -> list[tuple[str, str, str, str]]:
         return []
     broken = failures[failures.message != ""]
     return [
-        (regimen_text(row["regimen"]), row["arm"], row["stage"], row["message"][:300])
+        (regimen_label(row["regimen"]), row["arm"], row["stage"], row["message"][:300])
         for row in records(broken)
     ]
 

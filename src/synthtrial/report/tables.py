@@ -267,8 +267,10 @@ def configurations_table(facts: Facts) -> pd.DataFrame:
 
     Returns:
         Columns regimen, arm, configuration, score (mean over the grid's trials of it), trials,
-        chosen (how many replicates use it), replicate_score (validation score of the fresh
-        replicates of the configuration: lower than ``score`` by the optimism of having chosen).
+        chosen (number of choices that fell on it: one in a cell, or one in each of its
+        replicates), replicate_score (validation score of the fresh replicates of a chosen
+        configuration: lower than ``score`` by the optimism of having chosen). Only the protocol
+        ``grid_once`` has fresh ones; the others would repeat trainings of the grid bit by bit.
     """
     keys = ["regimen", "arm", "configuration"]
     done = facts.trials[(facts.trials.status == "done") & facts.trials.validation.notna()]
@@ -278,7 +280,8 @@ def configurations_table(facts: Facts) -> pd.DataFrame:
     chosen = facts.chosen.groupby(keys).size().rename("chosen")
     table = table.join(chosen, on=keys).join(fresh, on=keys)
     table["chosen"] = table.chosen.fillna(0).astype(int)
-    table["replicate_score"] = table.fresh.where(table.chosen > 0)
+    fresh_ones = (table.chosen > 0) & (facts.design.protocol == "grid_once")
+    table["replicate_score"] = table.fresh.where(fresh_ones)
     return table.drop(columns="fresh")
 
 

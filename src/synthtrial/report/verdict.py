@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synthtrial.report.facts import TIMES, Facts, count_text, listing, regimen_text
+from synthtrial.data.regimens import regimen_label
+from synthtrial.report.facts import TIMES, Facts, count_text, listing
 from synthtrial.report.tables import blocks_table, differences_table, study_stamps
 
 HIGHER, LOWER, UNCLEAR, UNTESTED, MISSING = "higher", "lower", "unclear", "untested", "missing"
@@ -42,7 +43,8 @@ class Answer:
     Attributes:
         arm, regimen: the cell.
         minority, overall: against the baseline.
-        rival: mean over the minority classes against the best arm that makes no images.
+        rival: mean over the minority classes against the best arm that makes no images, which may
+            be the baseline; missing where the baseline is the only one.
     """
 
     arm: str
@@ -58,18 +60,15 @@ def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[An
     scope = "minority" if design.minority else "overall"
     targets = results[results.scope.isin([scope, "overall"])]
     table = differences_table(facts, targets, design.arm_names)
-    others = [
-        name
-        for name in design.arm_names
-        if name != design.baseline and name not in design.synthetic_arms
-    ]
+    others = [name for name in design.arm_names if name not in design.synthetic_arms]
     found: list[Answer] = []
     for regimen in design.regimens:
         here = means[
             (means.regimen == regimen) & (means.scope == scope) & (means.class_name == "")
         ].set_index("arm")["mean"]
         ranked = here.reindex(others).dropna().sort_values(ascending=False, kind="stable")
-        rival = str(ranked.index[0]) if len(ranked) else ""
+        # With the baseline alone there would be nothing but a repetition.
+        rival = str(ranked.index[0]) if len(ranked) and len(others) > 1 else ""
         found += [
             Answer(
                 arm,
@@ -94,15 +93,14 @@ def _find(table: pd.DataFrame, regimen: float, arm: str, against: str, scope: st
         return Finding(MISSING, against=against)
     row = rows.iloc[0]
     low, high = float(row.low), float(row.high)
+    return Finding(outcome_of(low, high), float(row.difference), low, high, against)
+
+
+def outcome_of(low: float, high: float) -> str:
+    """Say what an interval of a difference shows."""
     if math.isnan(low):
-        outcome = UNTESTED
-    elif low > 0:
-        outcome = HIGHER
-    elif high < 0:
-        outcome = LOWER
-    else:
-        outcome = UNCLEAR
-    return Finding(outcome, float(row.difference), low, high, against)
+        return UNTESTED
+    return HIGHER if low > 0 else LOWER if high < 0 else UNCLEAR
 
 
 def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
@@ -111,6 +109,10 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
     if not design.synthetic_arms:
         return ["No arm of this study adds synthetic images; the arms are compared below."]
     if all(answer.minority.outcome == MISSING for answer in found):
+        if facts.finished:
+            making = listing(list(design.synthetic_arms), "or")
+            reason = f"At no regimen do both {making} and {design.baseline} have a score to compare"
+            return ["Nothing can be said.", f"{reason}; what went wrong is listed below."]
         blocks = blocks_table(facts)
         progress = (
             f"{blocks.complete.sum()} of {len(blocks)} blocks (one replicate of every arm at one "
@@ -163,37 +165,47 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
             f"At {listing(untested)} the spread is unknown (one replicate), so no verdict."
         )
     if missing:
-        words.append(f"At {listing(missing)} no complete block is there to judge by.")
+        words.append(
+            f"At {listing(missing)} no scores of both {arm} and {design.baseline} are there to "
+            "judge by."
+        )
     worse = _where({answer.regimen: answer.overall for answer in found}, LOWER)
     if worse and design.minority:
         words.append(
             f"It has a price: {readable(design.overall_metric)} over all classes was lower at "
             f"{listing(worse)}."
         )
-    rival = _rival_sentence(arm if len(design.synthetic_arms) > 1 else "they", found)
-    return words + ([rival] if rival else [])
+    subject = arm if len(design.synthetic_arms) > 1 else "they"
+    return words + _rival_sentences(subject, design.baseline, found)
 
 
-def _rival_sentence(subject: str, found: Sequence[Answer]) -> str:
+def _rival_sentences(subject: str, baseline: str, found: Sequence[Answer]) -> list[str]:
     tested = [a for a in found if a.rival.outcome in (HIGHER, LOWER, UNCLEAR)]
+    told = [regimen_label(a.regimen) for a in tested if a.rival.against == baseline]
+    tested = [a for a in tested if a.rival.against != baseline]
+    sentences, where = [], ""
+    if told:
+        what = "the best arm that makes no images was the baseline itself"
+        sentences, where = [f"At {listing(told)} {what}."], ", where that was another"
     if not tested:
-        return ""
+        return sentences
     parts = []
     for outcome, verb in ((HIGHER, "beat"), (LOWER, "fell behind"), (UNCLEAR, "")):
         mine = [answer for answer in tested if answer.rival.outcome == outcome]
         if not mine:
             continue
         if outcome == UNCLEAR:
-            places = listing([regimen_text(answer.regimen) for answer in mine])
+            places = listing([regimen_label(answer.regimen) for answer in mine])
             parts.append(f"could not be told from it at {places}")
         else:
-            pairs = [f"{a.rival.against} at {regimen_text(a.regimen)}" for a in mine]
+            pairs = [f"{a.rival.against} at {regimen_label(a.regimen)}" for a in mine]
             parts.append(f"clearly {verb} {listing(pairs)}")
-    return f"Against the best arm that makes no images, {subject} {listing(parts)}."
+    against = f"the best arm that makes no images{where}"
+    return [f"Against {against}, {subject} {listing(parts)}.", *sentences]
 
 
 def _where(findings: dict[float, Finding], outcome: str) -> list[str]:
-    return [regimen_text(r) for r, finding in findings.items() if finding.outcome == outcome]
+    return [regimen_label(r) for r, finding in findings.items() if finding.outcome == outcome]
 
 
 def target_text(facts: Facts) -> str:
@@ -224,11 +236,11 @@ def study_paragraph(facts: Facts) -> str:
     parts = [f"{question}{design.dataset}: {images} of {size}."]
     if design.reduced and design.removed_fraction:
         parts.append(
-            f"{100 * design.removed_fraction:g}\u00a0% of the training images of "
+            f"{100 * design.removed_fraction:g} % of the training images of "
             f"{listing(list(design.reduced))} were taken away; the test set keeps all of its own."
         )
     arms = listing([f"{arm.name} ({arm.text})" for arm in design.arms])
-    regimens = listing([regimen_text(regimen) for regimen in design.regimens])
+    regimens = listing([regimen_label(regimen) for regimen in design.regimens])
     parts.append(
         f"{count_text(len(design.arms), 'arm')} deal with the imbalance: {arms}. "
         f"Each is trained on {regimens} of the training set."
@@ -240,24 +252,25 @@ def study_paragraph(facts: Facts) -> str:
             "original": "fitted on the training set before images were taken away",
         }.get(design.fit_on, design.fit_on)
         parts.append(f"The images come from {design.generator}, {seen}; {design.balance}.")
-    axes = listing([f"{len(v)} {TIMES} {k.replace('_', ' ')}" for k, v in design.grid.items()])
-    grid = f"a grid of {design.configurations} configurations ({axes})" if axes else "one setting"
-    parts.append(
-        f"In each cell (arm {TIMES} regimen) {grid} is run for up to {design.epochs} epochs."
-    )
-    return " ".join([*parts, _protocol_text(facts)])
+    return " ".join([*parts, *_protocol_text(facts)])
 
 
-def _protocol_text(facts: Facts) -> str:
+def _protocol_text(facts: Facts) -> list[str]:
+    """Say which trainings there are, which of them choose, and which are judged."""
     design = facts.design
     metric = f"validation {readable(design.selector)}"
-    start = {
-        "grid_once": f"The best by {metric} is trained afresh",
-        "full_grid": f"All are run in every replicate and the best by mean {metric} is reported",
-        "retune": f"All are run in every replicate and the best in each by {metric} is reported",
-    }[design.protocol]
     replicates, draws = count_text(design.replicates, "replicate"), count_text(design.draws, "draw")
-    return (
-        f"{start} in {replicates} on {draws}, and only then judged on the test set, "
-        "which is the same for all and holds real images only."
-    )
+    times = f"{replicates} on {draws}"
+    axes = listing([f"{len(v)} {TIMES} {k.replace('_', ' ')}" for k, v in design.grid.items()])
+    grid = f"a grid of {design.configurations} configurations ({axes})" if axes else "one setting"
+    once = f"is run for up to {design.epochs} epochs"
+    test = "the test set, which is the same for all and holds real images only"
+    where = "once, on the first draw" if design.protocol == "grid_once" else f"in each of {times}"
+    then = {
+        "grid_once": f"The best by {metric} is trained afresh in {times} and only then judged on",
+        "full_grid": f"The best by mean {metric} over the replicates is chosen; these trainings of "
+        "it, none of them afresh, are judged on",
+        "retune": f"Each replicate chooses its own best by {metric}; this very training, and no "
+        "fresh one, is judged on",
+    }[design.protocol]
+    return [f"In each cell (arm {TIMES} regimen) {grid} {once} {where}.", f"{then} {test}."]

@@ -13,9 +13,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synthtrial.report.facts import DASH, MINUS, Design, Facts, Picture, records, regimen_text
+from synthtrial.data.regimens import regimen_label
+from synthtrial.report.facts import DASH, MINUS, Design, Facts, Picture, records
 from synthtrial.report.style import VARIABLES
-from synthtrial.report.verdict import HIGHER, LOWER, UNCLEAR, UNTESTED, Answer, Finding, readable
+from synthtrial.report.verdict import (
+    HIGHER,
+    LOWER,
+    UNCLEAR,
+    UNTESTED,
+    Answer,
+    Finding,
+    outcome_of,
+    readable,
+)
 
 WORDS = {HIGHER: "higher", LOWER: "lower", UNCLEAR: "no clear difference", UNTESTED: "untested"}
 SYMBOLS = {HIGHER: "▲", LOWER: "▼", UNCLEAR: "≈", UNTESTED: "?"}
@@ -82,7 +92,7 @@ class GroupView:
 
 @dataclass(frozen=True)
 class ForestView:
-    """An interval as positions in percent of a common axis."""
+    """An interval as positions in percent of a common axis; ``than`` says what it is against."""
 
     word: str
     outcome: str
@@ -92,7 +102,7 @@ class ForestView:
     high: float
     point: float
     zero: float
-    against: str
+    than: str
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,7 @@ def results_view(
             )
         images = facts.regimen_images.get(regimen)
         text = f"{images:,} images" if images is not None and regimen <= 1 else ""
-        groups.append(GroupView(regimen_text(regimen), text, tuple(rows)))
+        groups.append(GroupView(regimen_label(regimen), text, tuple(rows)))
     return groups
 
 
@@ -205,13 +215,6 @@ def _floats(row: Mapping[str, object], *names: str) -> list[float]:
     return [float(str(row[name])) for name in names]
 
 
-def outcome_of(low: float, high: float) -> str:
-    """Say what an interval of a difference shows."""
-    if math.isnan(low):
-        return UNTESTED
-    return HIGHER if low > 0 else LOWER if high < 0 else UNCLEAR
-
-
 def _common(numbers: Sequence[int]) -> str:
     low, high = min(numbers), max(numbers)
     return f"{low}" if low == high else f"{low}{DASH}{high}"
@@ -232,19 +235,28 @@ def answer_view(
     for answer in found:
         shown = [answer.minority] if facts.design.minority else []
         shown += [answer.overall]
-        shown += [answer.rival] if answer.rival.against else []
+        forests = [_forest(finding, reach) for finding in shown]
+        if answer.rival.against:
+            than = _than(answer.rival, facts.design.baseline)
+            forests.append(_forest(answer.rival, reach, than))
         lines.append(
             AnswerView(
-                regimen_text(answer.regimen),
+                regimen_label(answer.regimen),
                 answer.arm,
                 colour_of(colours[answer.arm]),
-                tuple(_forest(finding, reach) for finding in shown),
+                tuple(forests),
             )
         )
     return lines, f"±{reach:.2f}"
 
 
-def _forest(finding: Finding, reach: float) -> ForestView | None:
+def _than(finding: Finding, baseline: str) -> str:
+    link = "from" if finding.outcome == UNCLEAR else "than"
+    same = ", itself the best of them" if finding.against == baseline else ""
+    return f"{link} {finding.against}{same}"
+
+
+def _forest(finding: Finding, reach: float, than: str = "") -> ForestView | None:
     if finding.outcome not in WORDS:
         return None
 
@@ -262,7 +274,7 @@ def _forest(finding: Finding, reach: float) -> ForestView | None:
         place(finding.high if known else finding.difference),
         place(finding.difference),
         50.0,
-        finding.against,
+        than,
     )
 
 
@@ -297,7 +309,7 @@ def strips(design: Design, pictures: Sequence[Picture]) -> list[tuple[str, list[
         for picture in mine:
             label = "real" if picture.role == "real" else "synthetic"
             if picture.regimen is not None:
-                label += f", {regimen_text(picture.regimen)}"
+                label += f", {regimen_label(picture.regimen)}"
             if several and picture.arms:
                 label += f" · {picture.arms}"
             tiles, pixelated = cut(picture)

@@ -13,7 +13,7 @@ from synthtrial.store.files import storage_errors, write_file
 
 SCHEMA = 1
 STORE_FILE = "store.json"
-RESERVED = ("records", "attempts")  # folders of the store that hold no artifacts
+RESERVED = ("records", "attempts", "studies")  # folders of the store that hold no artifacts
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 

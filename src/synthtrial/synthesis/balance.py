@@ -19,10 +19,9 @@ import numpy as np
 
 from synthtrial.config import BalanceConfig
 from synthtrial.data.labels import LabelPolicy, apply_policy, class_index
-from synthtrial.data.regimens import regimen_label
 from synthtrial.data.tables import read_table, write_table
 from synthtrial.errors import ConfigError, DamagedArtifactError, DataError, InfeasibleTargetError
-from synthtrial.identity import stream
+from synthtrial.identity import canonical_json, stream
 from synthtrial.store.artifacts import Artifact, mend
 from synthtrial.store.images import LabelTable
 from synthtrial.synthesis.minimum import Demand, exact_fraction, fewest
@@ -303,7 +302,7 @@ class _Drawer:
 
     def __init__(self, rows: np.ndarray, seed: int, draw: int, regimen: float, name: str) -> None:
         self._rows = rows
-        self._random = stream(seed, "allocation", draw, regimen_label(regimen), name)
+        self._random = stream(seed, "allocation", draw, canonical_json(regimen), name)
 
     def take(self, n: int) -> np.ndarray:
         taken: np.ndarray = self._rows[self._random.integers(0, len(self._rows), size=n)]

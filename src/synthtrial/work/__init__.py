@@ -30,18 +30,21 @@ _WORK: dict[TaskKind, str] = {
 _NUMERIC: frozenset[TaskKind] = frozenset({"train_gan", "synthesize", "trial"})
 
 
-def run_task(store: Store, task: Task, context: Context) -> None:
+def run_task(store: Store, task: Task, context: Context) -> str | None:
     """Run one task; its artifact is committed, or its record is durable, when this returns.
 
     Running a task again does no harm: the first commit wins.
+
+    Returns:
+        None; or, of a trial that diverged, what its record says.
 
     Raises:
         SynthtrialError: the task cannot succeed as it is; the message is for the user.
     """
     if is_committed(store, task):
-        return
+        return None
     if task.kind in _NUMERIC:
         context.make_deterministic()
     module, _, name = _WORK[task.kind].partition(":")
-    work: Callable[[Task, Context], None] = getattr(import_module(module), name)
-    work(task, context)
+    work: Callable[[Task, Context], str | None] = getattr(import_module(module), name)
+    return work(task, context)

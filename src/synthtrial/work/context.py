@@ -13,6 +13,7 @@ import numpy as np
 from synthtrial.data.labels import LabelPolicy, apply_policy
 from synthtrial.data.regimens import held_out_rows, regimen_rows
 from synthtrial.data.splits import SplitTable, read_split
+from synthtrial.errors import StoreError
 from synthtrial.store.artifacts import Artifact, Store, read_artifact
 from synthtrial.store.cache import ImageArrays, load_arrays
 from synthtrial.store.records import RecordWriter
@@ -116,7 +117,13 @@ class Context:
 
 @lru_cache(maxsize=8)
 def _load(path: Path) -> Study:
-    return load(path)
+    study = load(path)
+    if study.digest != path.stem:
+        raise StoreError(
+            f"{path} is not the study that it was kept as (an edited file, or a plug-in with other "
+            f"defaults): remove it and run the study again"
+        )
+    return study
 
 
 @lru_cache(maxsize=256)

@@ -68,6 +68,8 @@ def train_generator(task: Task, context: Context) -> None:
     config = GanTrainingConfig(**payload["training"])
     regimen = payload.get("regimen")
     roles = _ROLES[config.fit_on]
+    if regimen is not None:  # refuse a regimen without some class before training for nothing
+        context.rows(dataset.id, payload["split"], regimen, study)
     index = _fitted_rows(context.split(payload["split"]), roles, regimen, arrays.labels)
     _, channels, size, _ = arrays.images_NCHW.shape
     networks = build_networks(
@@ -132,7 +134,8 @@ def synthesize(task: Task, context: Context) -> None:
     inputs = {"generator": generator.id, "allocation": source.id}
     lineage = (*generator.lineage, *source.lineage)
     with draft(context.store, "synthetic", task.id, inputs=inputs, lineage=lineage) as made:
-        for shard, start in enumerate(range(0, len(allocation), SHARD_ROWS)):
+        # A target that is met already asks for no image: one shard without rows says so.
+        for shard, start in enumerate(range(0, max(1, len(allocation)), SHARD_ROWS)):
             chosen = slice(start, start + SHARD_ROWS)
             rows = _shard_rows(model, allocation, chosen, shard, task, context)
             path = made.path / shard_name(shard)

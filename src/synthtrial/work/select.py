@@ -15,7 +15,7 @@ from synthtrial.errors import TrainingError
 from synthtrial.store.artifacts import draft
 from synthtrial.store.files import write_file
 from synthtrial.store.records import read_records
-from synthtrial.tasks import Task
+from synthtrial.tasks import Task, metric_name
 from synthtrial.work.context import Context
 
 
@@ -29,7 +29,7 @@ def select(task: Task, context: Context) -> None:
     Raises:
         TrainingError: no trial of the cell has a defined score.
     """
-    metric, wanted = task.payload["select_by"], task.payload["trials"]
+    metric, wanted = metric_name(task.payload["select_by"]), task.payload["trials"]
     table = read_records(context.store)
     mine = table.filter(pc.is_in(table["trial_id"], pa.array(wanted)))
     scores: dict[str, list[float]] = defaultdict(list)

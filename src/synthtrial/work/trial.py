@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,7 +23,7 @@ from synthtrial.identity import canonical_json, code_digest
 from synthtrial.store.artifacts import Descent, draft
 from synthtrial.study import Study
 from synthtrial.synthesis.balance import read_allocation
-from synthtrial.tasks import Task
+from synthtrial.tasks import Task, metric_name
 from synthtrial.work.context import Context
 
 
@@ -35,10 +36,13 @@ class _Added:
     targets_MK: np.ndarray
 
 
-def run_trial(task: Task, context: Context) -> None:
+def run_trial(task: Task, context: Context) -> str | None:
     """Train and evaluate one classifier and append its record.
 
     A loss that is not finite is a result too: the record says ``diverged``.
+
+    Returns:
+        Of a trial that diverged, how; else None.
 
     Raises:
         LeakageError: added images descend from the trial's test or validation groups, and the
@@ -83,8 +87,8 @@ def run_trial(task: Task, context: Context) -> None:
         config,
         multi_label=multi_label,
         classes=arrays.labels.classes,
-        metrics=payload["metrics"],
-        select_by=payload.get("checkpoint_by", study.settings.protocol.select_by),
+        metrics=[metric_name(m) for m in payload["metrics"]],
+        select_by=_score_of_epochs(payload),
         sampler=treatment["sampler"],
         class_weights=treatment["class_weights"],
         augment=compose([item.load() for item in arm.augment]),
@@ -95,12 +99,18 @@ def run_trial(task: Task, context: Context) -> None:
     )
     test = None
     if payload["evaluate_test"] and result.status == "done":
-        rows = context.held_out("test", *place, study)
-        logits = predict(model, held(rows), precision=config.precision)
-        names, classes = payload["metrics"], arrays.labels.classes
-        test = evaluate(names, logits, targets_NK[rows], classes, multi_label)
+        kept = {"test": context.held_out("test", *place, study)}
         if study.settings.store.keep_logits:
-            _keep_logits(task, context, arrays.labels.sample_ids[rows], logits, classes)
+            kept["validation"] = validation
+        logits = {
+            role: predict(model, held(rows), precision=config.precision)
+            for role, rows in kept.items()
+        }
+        classes, names = arrays.labels.classes, [metric_name(m) for m in payload["metrics"]]
+        test = evaluate(names, logits["test"], targets_NK[kept["test"]], classes, multi_label)
+        if study.settings.store.keep_logits:
+            ids = {role: arrays.labels.sample_ids[rows] for role, rows in kept.items()}
+            _keep_logits(task, context, ids, logits, classes)
     context.writer.append(
         {
             **_about(task, study, context),
@@ -116,6 +126,12 @@ def run_trial(task: Task, context: Context) -> None:
             "started_at": started_at.isoformat(timespec="seconds"),
         }
     )
+    return result.message if result.status == "diverged" else None
+
+
+def _score_of_epochs(payload: Mapping[str, Any]) -> str:
+    """Return the metric that every epoch is scored by: part of the id, whatever it decides."""
+    return metric_name(payload.get("checkpoint_by", payload["metrics"][0]))
 
 
 def _added_rows(task: Task, context: Context, study: Study, config: TrainingConfig) -> list[_Added]:
@@ -181,19 +197,21 @@ def _check_lineage(
 def _keep_logits(
     task: Task,
     context: Context,
-    sample_ids: np.ndarray,
-    logits_NK: np.ndarray,
+    sample_ids: Mapping[str, np.ndarray],
+    logits_NK: Mapping[str, np.ndarray],
     classes: tuple[str, ...],
 ) -> None:
-    """Commit the test logits of a trial, named by sample and class."""
+    """Commit the logits of a trial on validation and test, named by sample and class."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     inputs = {"dataset": task.payload["dataset"], "split": task.payload["split"]}
     with draft(context.store, "predictions", task.id, inputs=inputs) as made:
-        columns: dict[str, Any] = {"sample_id": sample_ids.tolist()}
-        columns |= {f"logit.{name}": logits_NK[:, k] for k, name in enumerate(classes)}
-        pq.write_table(pa.table(columns), made.path / "test.parquet", write_page_checksum=True)
+        for role, logits in logits_NK.items():
+            columns: dict[str, Any] = {"sample_id": sample_ids[role].tolist()}
+            columns |= {f"logit.{name}": logits[:, k] for k, name in enumerate(classes)}
+            path = made.path / f"{role}.parquet"
+            pq.write_table(pa.table(columns), path, write_page_checksum=True)
 
 
 def _about(task: Task, study: Study, context: Context) -> dict[str, Any]:

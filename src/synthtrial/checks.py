@@ -1,0 +1,136 @@
+"""What is wrong with a study whose every setting is known and of the right type.
+
+Ranges and contradictions; :mod:`synthtrial.study` reports all of them in one error.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from synthtrial import registry
+from synthtrial.errors import suggest
+
+if TYPE_CHECKING:
+    from synthtrial.study import Arm, Study
+
+#: Least allowed values; whole numbers and rates alike must be finite.
+_LEAST: Mapping[str, Mapping[str, float]] = {
+    "training": {"epochs": 1, "batch_size": 1, "momentum": 0, "weight_decay": 0, "max_steps": 1},
+    "gan_training": {"steps": 1, "global_batch": 1, "discriminator_steps": 1, "max_bad_steps": 0},
+    "protocol": {"replicates": 1, "draws": 1},
+    "engine": {"workers": 1, "max_attempts": 1},
+    "store": {"shard_bytes": 1},
+    "balance": {"count": 1},
+}
+_ABOVE_ZERO: Mapping[str, Sequence[str]] = {
+    "training": ("learning_rate",),
+    "gan_training": ("generator_learning_rate", "discriminator_learning_rate"),
+}
+
+
+def find_problems(study: Study) -> list[str]:
+    """Say what is out of range or contradicts itself, all of it at once."""
+    settings, arms = study.settings, study.arms
+    problems = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", settings.name):
+        problems.append(f"name '{settings.name}': use letters, digits, '-' and '_' only")
+    if not arms:
+        problems.append("arms: there are none; give at least the baseline, such as 'none: {}'")
+    for label, value in (
+        ("split.test", settings.split.test),
+        ("split.validation", settings.split.validation),
+        ("statistics.confidence", settings.statistics.confidence),
+    ):
+        if not 0 < value < 1:
+            problems.append(f"{label} is {value}; it must lie between 0 and 1")
+    if settings.split.test + settings.split.validation >= 1:
+        problems.append("split.test and split.validation leave nothing to train on")
+    if not 0 <= settings.imbalance.remove < 1:
+        problems.append(f"imbalance.remove is {settings.imbalance.remove}; allowed: 0 to below 1")
+    if not settings.regimens:
+        problems.append("regimens: there are none; [1.0] is the whole training set")
+    problems.extend(
+        f"regimen {regimen}: give a fraction up to 1 or a whole number"
+        for regimen in settings.regimens
+        if not 0 < regimen < math.inf or (regimen > 1 and regimen != int(regimen))
+    )
+    problems.extend(_out_of_range(study))
+    if len(set(settings.regimens)) != len(settings.regimens):
+        problems.append(f"regimens {settings.regimens}: one is given twice")
+    protocol = settings.protocol
+    if not 1 <= study.draws <= protocol.replicates:
+        problems.append(
+            f"protocol: {study.draws} draws and {protocol.replicates} replicates; "
+            "allowed: at least 1 replicate and no more draws than replicates"
+        )
+    for axis, values in settings.grid.items():
+        if len({repr(point[axis]) for point in study.configurations}) < len(values):
+            problems.append(f"grid.{axis} is {values}; give each value once")
+    known = settings.metrics
+    for metric in known:
+        registry.find("metric", metric)
+    for label, metric in (
+        ("protocol.select_by", protocol.select_by),
+        ("statistics.overall", settings.statistics.overall),
+        ("statistics.per_class", settings.statistics.per_class),
+    ):
+        if metric not in known:
+            problems.append(f"{label} is '{metric}', which metrics does not list: {known}")
+    if arms and settings.statistics.baseline not in arms:
+        problems.append(
+            f"statistics.baseline: unknown arm '{settings.statistics.baseline}': "
+            + suggest(settings.statistics.baseline, arms)
+        )
+    for arm in arms.values():
+        problems.extend(f"arm '{arm.name}': {text}" for text in _arm_problems(study, arm))
+    return problems
+
+
+def _out_of_range(study: Study) -> Iterator[str]:
+    settings = study.settings
+    sections = [(name, getattr(settings, name)) for name in (*_LEAST,)]
+    sections += [("training", study.training(point)) for point in study.configurations]
+    seen: set[str] = set()
+    for section, config in sections:
+        least = _LEAST[section]
+        for name in (*least, *_ABOVE_ZERO.get(section, ())):
+            value = getattr(config, name)
+            fine = value is None or (
+                least[name] <= value < math.inf if name in least else 0 < value < math.inf
+            )
+            allowed = f"at least {least[name]:g}" if name in least else "above 0"
+            text = f"{section}.{name} is {value}; allowed: {allowed}"
+            if not fine and text not in seen:
+                seen.add(text)
+                yield text
+
+
+def _arm_problems(study: Study, arm: Arm) -> list[str]:
+    problems = []
+    for label, other in (("repeat", arm.settings.repeat), ("steps_of", arm.settings.steps_of)):
+        if other is None:
+            continue
+        adding = [name for name, item in study.arms.items() if item.settings.synthetic]
+        if other not in adding:
+            problems.append(
+                f"{label}: '{other}' is not an arm that adds synthetic images: "
+                f"{suggest(other, adding)}"
+            )
+    if arm.settings.synthetic and arm.settings.repeat is not None:
+        problems.append("synthetic and repeat exclude each other")
+    if arm.settings.synthetic and study.generator is None:
+        problems.append("it adds synthetic images; name a generator in the section 'generator'")
+    if arm.balance is not None:
+        balance = arm.balance
+        if (balance.target is None) == (balance.count is None):
+            problems.append("balance: give either target or count")
+        if balance.target is not None and not 0 < balance.target < 1:
+            problems.append(f"balance.target is {balance.target}; allowed: between 0 and 1")
+        if balance.count is not None and balance.count < 1:
+            problems.append(f"balance.count is {balance.count}; allowed: 1 or more")
+        if not balance.classes:
+            problems.append("balance.classes: name the classes to raise")
+    return problems

@@ -63,6 +63,7 @@ def run(
         StoreError: the store cannot be written; nothing finished is lost.
     """
     settings = study.settings.engine
+    build(study, None)  # what cannot be planned is refused before anything is touched
     with hold(store, study.name, settings.name, f"run of {study.name}"):
         seal_abandoned(store)
         keep_snapshot(study, store)

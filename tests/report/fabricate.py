@@ -79,8 +79,9 @@ def design(**changes) -> Design:
     return dataclasses.replace(plain, **changes)
 
 
-#: A study of few panels: drawing takes most of a page's time.
+#: Studies of few panels: drawing takes most of a page's time.
 SMALL = {"regimens": (1.0,), "epochs": 3, "arms": (design().arms[0], design().arms[2])}
+MIDDLING = {"regimens": (0.1, 1.0), "epochs": 4, "arms": design().arms[:4]}
 
 
 def study(

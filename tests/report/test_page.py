@@ -1,17 +1,23 @@
 """The page stands alone, escapes everything, and copes with any state of a study."""
 
 import dataclasses
+import os
 import re
+import threading
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 from PIL import Image
 
 from synthtrial.errors import StoreError
+from synthtrial.report import tables
+from synthtrial.report.figures import THIN_LINES, learning_curves
 from synthtrial.report.page import write_page
 from synthtrial.report.style import arm_styles, inline
+from synthtrial.store.locks import lock_path, unlock
 
 VOID = {"meta", "link", "img", "br", "input", "hr", "wbr", "path", "use"}
 
@@ -42,12 +48,41 @@ class Page(HTMLParser):
             self.text += f" {data}"
 
 
+def read(path):
+    return Page(path.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def made(fabricate, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    pictures = tmp_path_factory.mktemp("pictures")
-    page = write_page(fabricate.study(folder=pictures), folder / "digits")
-    return page, Page(page.read_text(encoding="utf-8"))
+    """A whole report, written over an older one by a process with settings of its own."""
+    folder = tmp_path_factory.mktemp("report") / "digits"
+    for name in ("figures", "tables.tmp-0123456789abcdef", "figures.tmp-0123456789abcdef"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "stale.png").write_bytes(b"")
+    (folder / "report.html.tmp-0123456789abcdef").write_bytes(b"")
+    (folder / "notes.tmp-mine").write_bytes(b"")
+    facts = fabricate.study(folder=tmp_path_factory.mktemp("pictures"), **fabricate.MIDDLING)
+    with mpl.rc_context({"font.size": 23.0}):
+        page = write_page(facts, folder)
+        assert mpl.rcParams["font.size"] == 23.0, "drawing leaves the user's settings alone"
+    return page, read(page)
+
+
+EVIL = "<script>alert(1)</script> & $x_1$"
+
+
+@pytest.fixture(scope="module")
+def troubled(fabricate, tmp_path_factory):
+    """The page of an unfinished study with strange names, divergence and leakage."""
+    classes = (*"01234567", EVIL, "_9")
+    names = {"minority": (EVIL, "_9"), "reduced": (EVIL,), "description": EVIL, "licence": EVIL}
+    facts = fabricate.study(finished=0.6, classes=classes, **names, **fabricate.SMALL)
+    trials = facts.trials.copy()
+    here = trials.index[(trials.arm == "gan") & (trials.stage == "grid")][:3]
+    trials.loc[here, ["status", "message"]] = ["diverged", "the loss became nan at step 12"]
+    trials.loc[(trials.arm == "gan") & (trials.stage == "replicate"), "stamps"] = "LEAKY"
+    page = write_page(dataclasses.replace(facts, trials=trials), tmp_path_factory.mktemp("odd"))
+    return page, read(page)
 
 
 def test_the_page_loads_nothing_from_elsewhere(made):
@@ -109,38 +144,38 @@ def test_figures_follow_the_theme_of_the_page(made):
     assert set(re.findall(r"var\((--[a-z0-9-]+)\)", html)) <= defined | {"--c"}
 
 
-def test_names_from_outside_are_escaped(fabricate, tmp_path):
-    evil = "<script>alert(1)</script> & $x_1$"
-    classes = (*"01234567", evil, "_9")
-    facts = fabricate.study(
-        classes=classes,
-        minority=(evil, "_9"),
-        reduced=(evil,),
-        description=evil,
-        licence=evil,
-        **fabricate.SMALL,
-    )
-    page = write_page(facts, tmp_path)
-    html = page.read_text(encoding="utf-8")
+def test_percent_signs_stay_with_their_numbers(made):
+    assert "10\u00a0%" in made[1].text
+    assert " %" not in re.sub(r"<svg.*?</svg>", "", made[0].read_text("utf-8"), flags=re.DOTALL)
+
+
+def test_names_from_outside_are_escaped(troubled):
+    html = troubled[0].read_text(encoding="utf-8")
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)" in html
-    assert evil in Page(html).text
+    assert EVIL in troubled[1].text
 
 
-def test_an_unfinished_study_is_stamped_and_shows_its_progress(fabricate, tmp_path):
-    page = Page(
-        write_page(fabricate.study(finished=0.6, **fabricate.SMALL), tmp_path).read_text(
-            encoding="utf-8"
-        )
-    )
-    assert "PROVISIONAL" in page.text
-    assert "4 of 6 blocks complete" in page.text
-    assert "So far:" in page.text
+def test_an_unfinished_study_is_stamped_and_shows_its_progress(troubled):
+    text = troubled[1].text
+    assert "PROVISIONAL" in text
+    assert "4 of 6 blocks complete" in text
+    assert "So far: these numbers are no evidence" in text
 
 
-def test_a_study_that_has_just_begun_gets_a_page(fabricate, tmp_path):
+def test_failures_are_listed_with_their_messages(troubled):
+    assert "3 diverged (" in troubled[1].text
+    assert "the loss became nan at step 12" in troubled[1].text
+
+
+def test_leaky_results_carry_their_stamp_in_every_table(troubled):
+    html = troubled[0].read_text(encoding="utf-8")
+    assert html.count('<span class="stamp stamp-leaky">') >= 5
+
+
+def begun(fabricate):
     facts = fabricate.study(finished=0.0, **fabricate.SMALL)
-    facts = dataclasses.replace(
+    return dataclasses.replace(
         facts,
         trials=facts.trials.assign(status="waiting", validation=float("nan")),
         counts=facts.counts.iloc[:0],
@@ -148,29 +183,64 @@ def test_a_study_that_has_just_begun_gets_a_page(fabricate, tmp_path):
         regimen_images={},
         chosen=facts.chosen.iloc[:0],
     )
-    page = Page(write_page(facts, tmp_path).read_text(encoding="utf-8"))
+
+
+def test_a_study_that_has_just_begun_gets_a_page(fabricate, tmp_path):
+    page = read(write_page(begun(fabricate), tmp_path))
     assert "No block is complete yet" in page.text
     assert "The grid has not begun" in page.text
 
 
-def test_failures_are_listed_with_their_messages(fabricate, tmp_path):
-    facts = fabricate.study(**fabricate.SMALL)
-    trials = facts.trials.copy()
-    here = trials.index[(trials.arm == "gan") & (trials.stage == "grid")][:3]
-    trials.loc[here, ["status", "message"]] = ["diverged", "the loss became nan at step 12"]
-    page = Page(
-        write_page(dataclasses.replace(facts, trials=trials), tmp_path).read_text(encoding="utf-8")
-    )
-    assert "3 diverged (12.5 %) of 24" in page.text
-    assert "the loss became nan at step 12" in page.text
+def test_a_report_replaces_the_one_before_and_what_killed_ones_left(made):
+    folder = made[0].parent
+    assert not (folder / "figures" / "stale.png").exists()
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["figures", "notes.tmp-mine", "report.html", "tables"]
 
 
-def test_a_report_replaces_the_one_before(fabricate, tmp_path):
-    write_page(fabricate.study(**fabricate.SMALL), tmp_path)
-    (tmp_path / "figures" / "stale.png").write_bytes(b"")
-    write_page(fabricate.study(**fabricate.SMALL), tmp_path)
-    assert not (tmp_path / "figures" / "stale.png").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.html", "tables"]
+def test_a_report_in_the_making_elsewhere_is_waited_for(fabricate, tmp_path):
+    theirs = tmp_path / "tables.tmp-0123456789abcdef"
+    theirs.mkdir()
+    seen = []
+    lock = lock_path(tmp_path, os.O_RDONLY | os.O_DIRECTORY, wait=False)
+
+    def finish():
+        seen.append(theirs.exists())
+        unlock(lock)
+
+    timer = threading.Timer(0.3, finish)
+    timer.start()
+    write_page(begun(fabricate), tmp_path)
+    timer.join()
+    assert seen == [True]
+    assert not theirs.exists()
+
+
+@pytest.mark.parametrize("protocol", ["grid_once", "full_grid", "retune"])
+def test_only_fresh_replicates_show_the_optimism_of_the_choice(fabricate, tmp_path, protocol):
+    facts = fabricate.study(protocol=protocol, **fabricate.SMALL)
+    counts = {"counts": facts.counts.iloc[:0], "synthetic": facts.synthetic.iloc[:0]}
+    page = write_page(dataclasses.replace(facts, curves=facts.curves.iloc[:0], **counts), tmp_path)
+    text = read(page).text
+    fresh = protocol == "grid_once"
+    assert ("fresh replicates" in text) == fresh
+    assert ("in the grid than in fresh replicates" in text) == fresh
+    assert ("Their test scores took no part in the choice" in text) != fresh
+    scores = pd.read_csv(tmp_path / "tables" / "configurations.csv").replicate_score
+    assert scores.notna().any() == fresh
+
+
+def test_many_replicates_are_drawn_as_a_few_lines(fabricate):
+    facts = fabricate.study(replicates=THIN_LINES + 5, **fabricate.SMALL)
+    curves = tables.curves_table(facts)
+    assert curves.replicate.nunique() == THIN_LINES + 5
+    panels = learning_curves(facts, curves)[1.0]
+    assert len(panels) == 2
+    for panel in panels:
+        (axes,) = panel.figure.axes
+        assert [len(lines.get_segments()) for lines in axes.collections] == [THIN_LINES] * 2
+        mean = curves[curves.arm == axes.get_title()].groupby("epoch").train_loss.mean()
+        assert axes.lines[0].get_ydata().tolist() == pytest.approx(mean.tolist())
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(fabricate, tmp_path, monkeypatch):
@@ -180,12 +250,6 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(fabricate, tmp_path, mo
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(StoreError, match="read-only"):
         write_page(fabricate.study(), tmp_path / "x")
-
-
-def test_drawing_leaves_the_users_settings_alone(fabricate, tmp_path):
-    with mpl.rc_context({"font.size": 23.0}):
-        write_page(fabricate.study(**fabricate.SMALL), tmp_path)
-        assert mpl.rcParams["font.size"] == 23.0
 
 
 def test_arms_keep_their_colour_and_differ_in_marker():

@@ -29,7 +29,6 @@ from synthtrial.store.artifacts import Store, open_store
 from synthtrial.tasks import Task
 
 _PRELOAD = "synthtrial.work.preload"
-_ORPHAN_CHECK_SECONDS = 0.5
 _STOP_SECONDS = 5.0
 
 
@@ -192,7 +191,7 @@ class LocalEngine:
 def _work(pipe: Connection, store_root: Path, settings: EngineConfig) -> None:
     """Take tasks until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_driver, daemon=True).start()
 
     from synthtrial.work import Context  # imports torch: not before the fork server did
 
@@ -218,8 +217,12 @@ def _answer(pipe: Connection, work: Callable[[Task], Outcome]) -> bool:
     return True
 
 
-def _end_with_parent(parent: int) -> None:
-    """End this process when its parent has gone, so that a killed driver leaves no orphans."""
-    while os.getppid() == parent:
-        time.sleep(_ORPHAN_CHECK_SECONDS)
-    os._exit(1)
+def _end_with_driver() -> None:
+    """End this process when its driver has gone, so that a killed one leaves no orphans.
+
+    The parent in the system's eyes is the fork server, which itself waits for its last child.
+    """
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -28,6 +29,9 @@ from synthtrial.report.style import (
     shorten,
 )
 from synthtrial.report.verdict import readable
+
+#: Most replicates that a panel of learning curves draws one by one; more would hide each other.
+THIN_LINES = 30
 
 
 def styles_of(facts: Facts) -> dict[str, ArmStyle]:
@@ -196,7 +200,8 @@ def learning_curves(facts: Facts, curves: pd.DataFrame) -> dict[float, list[Pane
     """Draw the loss on real training rows and on validation, a panel for each arm.
 
     Returns:
-        Panels of the smallest and the largest regimen; thin lines are single replicates.
+        Panels of the smallest and the largest regimen; thin lines are single replicates, of which
+        the first ``THIN_LINES`` are drawn, thick ones the mean of all.
     """
     found: dict[float, list[Panel]] = {}
     for regimen in sorted({min(facts.design.regimens), max(facts.design.regimens)}):
@@ -226,9 +231,13 @@ def learning_curves(facts: Facts, curves: pd.DataFrame) -> dict[float, list[Pane
 
 
 def _draw_curves(axes: Axes, mine: pd.DataFrame, style: ArmStyle) -> float:
-    for _, run in mine.groupby("replicate"):
-        axes.plot(run.epoch, run.train_loss, color=style.colour, lw=0.7, alpha=0.22)
-        axes.plot(run.epoch, run.validation_loss, color=style.colour, lw=0.7, alpha=0.22, ls="--")
+    shown = sorted(mine.replicate.unique())[:THIN_LINES]
+    runs = [run for _, run in mine[mine.replicate.isin(shown)].groupby("replicate")]
+    for column, dash in (("train_loss", "-"), ("validation_loss", "--")):
+        lines = [run[["epoch", column]].to_numpy() for run in runs]
+        axes.add_collection(
+            LineCollection(lines, colors=style.colour, linewidths=0.7, alpha=0.22, linestyles=dash)
+        )
     mean = mine.groupby("epoch")[["train_loss", "validation_loss"]].mean()
     axes.plot(mean.index, mean.train_loss, color=style.colour, lw=2.0)
     axes.plot(mean.index, mean.validation_loss, color=style.colour, lw=2.0, ls=(0, (3, 1.4)))

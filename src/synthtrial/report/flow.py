@@ -81,17 +81,23 @@ def _trial_boxes(facts: Facts) -> list[Box]:
     design = facts.design
     trials = facts.trials
     cells = len(design.arms) * len(design.regimens)
+    times = "" if design.protocol == "grid_once" else f" {TIMES} {design.replicates}"
+    judged = f"{readable(design.overall_metric)}, {readable(design.class_metric)}"
+    wins = {"full_grid": ("by its mean over replicates",), "retune": ("within each replicate",)}
     boxes = []
-    for stage, title, line in (
+    for stage, title, lines in (
         (
             "grid",
-            f"Grid: {design.configurations} configurations {TIMES} {cells} cells",
-            f"best validation {readable(design.selector)} wins",
+            f"Grid: {design.configurations} configurations {TIMES} {cells} cells{times}",
+            (
+                f"best validation {readable(design.selector)} wins",
+                *wins.get(design.protocol, ()),
+            ),
         ),
         (
             "replicate",
             f"Replicates: {design.replicates} {TIMES} {cells} cells",
-            f"judged on test: {readable(design.overall_metric)}, {readable(design.class_metric)}",
+            (f"judged on test: {judged}",),
         ),
     ):
         mine = trials[trials.stage == stage]
@@ -103,7 +109,8 @@ def _trial_boxes(facts: Facts) -> list[Box]:
         ]
         waiting = int((~mine.status.isin(TERMINAL)).sum())
         states += [f"{waiting:,} to do"] if waiting else []
-        boxes.append(Box(title, (line, f"{done:,} of {len(mine):,} trials done"), tuple(states)))
+        done_text = f"{done:,} of {len(mine):,} trials done"
+        boxes.append(Box(title, (*lines, done_text), tuple(states)))
     shown = len(reported_trials(facts))
     boxes.append(Box("Reported", (f"{count_text(shown, 'trial')} in complete blocks",)))
     return boxes

@@ -8,7 +8,10 @@ anywhere and holds no script.
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +27,9 @@ from synthtrial.report import figures, tables, verdict, views
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
 from synthtrial.report.style import Panel, save
-from synthtrial.store.files import storage_errors, temporary_name
+from synthtrial.store.files import TEMPORARY, entries, idle_seconds, storage_errors, temporary_name
+from synthtrial.store.locks import lock_path, unlock
+from synthtrial.store.maintenance import STALE_SECONDS
 
 if TYPE_CHECKING:
     from synthtrial.plan import Plan
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from synthtrial.study import Study
 
 PAGE = "report.html"
+_PARTS = ("tables", "figures", PAGE)
 
 
 def write_report(study: Study, store: Store, plan: Plan, out: Path) -> Path:
@@ -60,7 +66,8 @@ def write_page(facts: Facts, out: Path) -> Path:
     out = Path(out).absolute()
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        made = {name: temporary_name(out / name) for name in ("tables", "figures", PAGE)}
+    with storage_errors(out), _alone_in(out):
+        made = {name: temporary_name(out / name) for name in _PARTS}
         try:
             made["tables"].mkdir()
             made["figures"].mkdir()
@@ -72,11 +79,32 @@ def write_page(facts: Facts, out: Path) -> Path:
             made[PAGE].replace(out / PAGE)
         finally:
             for path in made.values():
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+                _remove(path)
     return out / PAGE
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Let one process at a time write in a folder, and clean up after those that were killed."""
+    lock = None
+    with suppress(OSError):  # some network file systems cannot lock a folder
+        lock = lock_path(out, os.O_RDONLY | os.O_DIRECTORY, wait=True)
+    try:
+        for path in entries(out):
+            ours = path.name.startswith(tuple(f"{name}{TEMPORARY}" for name in _PARTS))
+            if ours and (lock is not None or idle_seconds(path) > STALE_SECONDS):
+                _remove(path)
+        yield
+    finally:
+        if lock is not None:
+            unlock(lock)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
@@ -139,6 +167,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "no_results": means.empty,
         "comparisons": int(differences.low.notna().sum()),
         "cell_means": drawn(figures.cell_means(facts, means)),
+        "thin_lines": figures.THIN_LINES,
         "learning_curves": [
             (regimen_label(regimen), drawn(panels))
             for regimen, panels in figures.learning_curves(facts, curves).items()
@@ -165,10 +194,18 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         loader=PackageLoader("synthtrial.report"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
+        finalize=_tight,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2").render(context)
+
+
+def _tight(value: object) -> object:
+    """Keep a number and its percent sign on one line."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return value.replace(" %", "\u00a0%")
+    return value
 
 
 def _answer_titles(facts: Facts) -> list[str]:

@@ -16,17 +16,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthtrial.config import BalanceConfig
-from synthtrial.data.base import DatasetSource
-from synthtrial.errors import DamagedArtifactError
+from synthtrial.classify.metrics import score
+from synthtrial.errors import ConfigError, DamagedArtifactError
 from synthtrial.identity import canonical_json
 from synthtrial.plan import Plan
+from synthtrial.report.description import describe
 from synthtrial.report.facts import (
     COUNT_COLUMNS,
     CURVE_COLUMNS,
     SYNTHETIC_COLUMNS,
     TRIAL_COLUMNS,
-    ArmFacts,
     Design,
     Facts,
     Picture,
@@ -35,8 +34,8 @@ from synthtrial.report.facts import (
 )
 from synthtrial.store.artifacts import Store, mend, read_artifact
 from synthtrial.store.records import read_records
-from synthtrial.store.records_schema import OVERALL
-from synthtrial.study import Arm, Study
+from synthtrial.store.records_schema import METRIC_COLUMNS, OVERALL
+from synthtrial.study import Study
 from synthtrial.tasks import Cell, Task
 
 if TYPE_CHECKING:
@@ -49,11 +48,13 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     """Collect everything a report shows.
 
     Raises:
+        ConfigError: ``statistics.per_class`` names a metric that has one value for all classes.
         DamagedArtifactError: a manifest, the records or a picture is damaged.
     """
     design = describe(study)
     planned = _planned(plan)
     records = _matching(read_records(store), planned.trial_id)
+    _check_class_metric(records, design)
     trials, class_scores = _outcomes(planned, records, design)
     pictures, notes = _pictures(study, store, plan)
     synthetic, regimen_images = _allocations(study, store, plan)
@@ -73,83 +74,10 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     )
 
 
-def describe(study: Study) -> Design:
-    """Say what a study is, before anything of it has run."""
-    settings = study.settings
-    source: DatasetSource = study.dataset.load()
-    making = [arm for arm in study.arms.values() if arm.settings.synthetic]
-    balances = list(dict.fromkeys(_balance_text(arm.balance) for arm in making if arm.balance))
-    return Design(
-        name=study.name,
-        description=settings.description.strip(),
-        dataset=study.dataset.name,
-        licence=source.licence,
-        classes=tuple(source.classes),
-        minority=tuple(study.minority),
-        multi_label=source.multi_label,
-        groups_known=source.groups_known,
-        image_shape=source.image_shape,
-        arms=tuple(
-            ArmFacts(arm.name, _arm_text(arm), arm.settings.synthetic)
-            for arm in study.arms.values()
-        ),
-        regimens=tuple(float(regimen) for regimen in settings.regimens),
-        reduced=tuple(settings.imbalance.classes),
-        removed_fraction=settings.imbalance.remove,
-        grid={axis: tuple(values) for axis, values in settings.grid.items()},
-        configurations=len(study.configurations),
-        epochs=settings.training.epochs,
-        protocol=settings.protocol.kind,
-        draws=study.draws,
-        replicates=settings.protocol.replicates,
-        selector=settings.protocol.select_by,
-        baseline=settings.statistics.baseline,
-        overall_metric=settings.statistics.overall,
-        class_metric=settings.statistics.per_class,
-        confidence=settings.statistics.confidence,
-        classifier=study.classifier.name,
-        generator=f"the generator {study.generator.name}" if study.generator and making else "",
-        fit_on=settings.gan_training.fit_on,
-        balance="; or ".join(balances),
-    )
-
-
-def _arm_text(arm: Arm) -> str:
-    settings = arm.settings
-    parts = []
-    if settings.synthetic:
-        parts.append("images made by the generator are added")
-    if settings.repeat is not None:
-        parts.append(
-            f"real images are repeated, as many and of the same labels as in {settings.repeat}"
-        )
-    if arm.augment:
-        names = listing([item.name.replace("_", " ") for item in arm.augment])
-        parts.append(f"training images undergo random {names}")
-    if settings.sampler == "balanced":
-        parts.append("batches draw all classes equally often")
-    if settings.class_weights == "balanced":
-        parts.append("rare classes weigh more in the loss")
-    if settings.steps_of is not None:
-        parts.append(f"as many gradient steps as {settings.steps_of}")
-    return ", ".join(parts) or "nothing is done"
-
-
-def _balance_text(balance: BalanceConfig) -> str:
-    classes = listing(list(balance.classes))
-    if balance.target is not None:
-        each = "each of " if len(balance.classes) > 1 else ""
-        return (
-            f"as few are added as bring {each}{classes} to {100 * balance.target:g} % of the images"
-        )
-    if balance.count_mode == "per_class" and len(balance.classes) > 1:
-        return f"{balance.count:,} are added for each of {classes}"
-    return f"{balance.count:,} are added for {classes}"
-
-
 def _planned(plan: Plan) -> pd.DataFrame:
     """Return one row a trial, those whose configuration is still to be chosen included."""
     blocked = plan.blocked()
+    causes = {id_: _cause(plan, cause) for id_, cause in blocked.items()}
 
     def status(task_id: str) -> str:
         if plan.is_settled(task_id):
@@ -166,7 +94,7 @@ def _planned(plan: Plan) -> pd.DataFrame:
         point = tuple(trial.configuration.items())
         text = texts.get(point) or texts.setdefault(point, canonical_json(trial.configuration))
         place = (trial.stage, trial.arm, trial.regimen, text, trial.draw, trial.replicate)
-        rows.append((task.id, *place, status(task.id)))
+        rows.append((task.id, *place, status(task.id), causes.get(task.id, "")))
         if trial.stage == "replicate":
             seen.add((trial.arm, trial.regimen, trial.replicate))
     settings = plan.study.settings
@@ -177,12 +105,21 @@ def _planned(plan: Plan) -> pd.DataFrame:
                     continue
                 within = replicate if settings.protocol.kind == "retune" else None
                 select = plan.selections.get(Cell(arm, regimen, within))
-                failed = select is not None and (select in blocked or select in plan.failures)
-                state = "blocked" if failed else "waiting"
+                state, cause = "waiting", ""
+                if select in blocked:
+                    state, cause = "blocked", causes[select]
+                elif select in plan.failures and plan.failures[select].final:
+                    state, cause = "blocked", _cause(plan, select)
                 draw = replicate % plan.study.draws
-                rows.append(("", "replicate", arm, regimen, "", draw, replicate, state))
+                rows.append(("", "replicate", arm, regimen, "", draw, replicate, state, cause))
     columns = ["trial_id", "stage", "arm", "regimen", "configuration", "draw", "replicate"]
-    return pd.DataFrame(rows, columns=[*columns, "status"])
+    return pd.DataFrame(rows, columns=[*columns, "status", "cause"])
+
+
+def _cause(plan: Plan, task_id: str) -> str:
+    failure = plan.failures[task_id]
+    what = "diverged" if failure.diverged else "failed"
+    return f"never started: {plan.tasks[task_id].label} {what}: {failure.message}"
 
 
 def _matching(records: pa.Table, trial_ids: pd.Series) -> pa.Table:
@@ -196,8 +133,8 @@ def _outcomes(
     plain = records.select(["trial_id", "status", "message", "code_digest", *_NUMBERS])
     found: pd.DataFrame = plain.to_pandas().rename(columns={"status": "recorded"})
     found["stamps"] = [",".join(stamps or []) for stamps in records["stamps"].to_pylist()]
-    found["overall"] = _metric(records, "test", design.overall_metric, design.classes)
-    found["validation"] = _metric(records, "validation", design.selector, design.classes)
+    found["overall"] = _scores(records, "test", design.overall_metric)
+    found["validation"] = _scores(records, "validation", design.selector)
     scores = _class_metric(records, "test", design.class_metric, design.classes)
     found["row"] = np.arange(len(found))
     trials = planned.merge(found, on="trial_id", how="left")
@@ -210,6 +147,7 @@ def _outcomes(
     values[~np.isnan(rows)] = scores[rows[~np.isnan(rows)].astype(int)]
     for column in ("message", "code_digest", "stamps"):
         trials[column] = trials[column].astype(object).fillna("").astype("str")
+    trials["message"] = trials.message.where(trials.status != "blocked", trials.cause)
     trials = trials[list(TRIAL_COLUMNS)].astype(TRIAL_COLUMNS)
     return trials, pd.DataFrame(values, columns=list(design.classes), index=trials.index)
 
@@ -241,21 +179,43 @@ def _class_metric(
     return values_NK
 
 
-def _metric(records: pa.Table, split: str, metric: str, classes: tuple[str, ...]) -> np.ndarray:
+def _scores(records: pa.Table, split: str, metric: str) -> np.ndarray:
     """Return one score a record: the metric, or the mean over classes of one that is per class."""
-    column = _field(records, split, metric)
-    if column is None or pa.types.is_null(column.type):
-        return np.full(records.num_rows, np.nan)
-    if not pa.types.is_struct(column.type):
-        return _floats(column)
-    values_NK = _class_metric(records, split, metric, classes)
-    defined_N = (~np.isnan(values_NK)).sum(axis=1)
-    means_N: NDArray[np.float64] = np.nansum(values_NK, axis=1) / np.where(defined_N, defined_N, 1)
-    means_N[defined_N == 0] = np.nan
-    if column.type.get_field_index(OVERALL) >= 0 and OVERALL not in classes:
-        whole_N = _floats(pc.struct_field(column, [OVERALL]))
-        means_N = np.where(np.isnan(whole_N), means_N, whole_N)
-    return means_N
+    found = [
+        score(metrics, metric) if metrics and metric in metrics else None
+        for metrics in records[split].to_pylist()
+    ]
+    return np.array(found, dtype=float)
+
+
+def _check_class_metric(records: pa.Table, design: Design) -> None:
+    """Refuse a metric of single classes that has one value for all of them."""
+    single: set[str] = set()
+    by_class: set[str] = set()
+    for split in METRIC_COLUMNS:
+        for field in records[split].type:
+            values = _field(records, split, field.name)
+            if not pa.types.is_struct(values.type):
+                single |= {field.name} if values.null_count < len(values) else set()
+                continue
+            names = {part.name for part in values.type if part.name in design.classes}
+            by_class |= {field.name} if names else set()
+            # Where another study's records have the metric by class, a number is filed apart.
+            if OVERALL not in names and values.type.get_field_index(OVERALL) >= 0:
+                numbers = pc.struct_field(values, [OVERALL])
+                single |= {field.name} if numbers.null_count < len(numbers) else set()
+    if design.class_metric in single:
+        allowed = sorted(by_class - single)
+        hint = (
+            f"set it to one of {', '.join(allowed)}; no trial need run again for it"
+            if allowed
+            else "the records hold no metric of single classes: add one, such as recall, to "
+            "`metrics` and run the study again"
+        )
+        raise ConfigError(
+            f"statistics.per_class is '{design.class_metric}', which is one number for all "
+            f"classes: {hint}"
+        )
 
 
 def _curves(trials: pd.DataFrame, records: pa.Table, design: Design) -> pd.DataFrame:

@@ -237,7 +237,7 @@ def failures_table(facts: Facts) -> pd.DataFrame:
     Returns:
         Columns regimen, arm, stage, planned, done, diverged, failed, blocked, waiting,
         diverged_rate, failed_rate (of those that ended; a blocked trial never started), message
-        (of the first that failed).
+        (of the first that failed, else what kept the first of the blocked).
     """
     trials = facts.trials
     if trials.empty:
@@ -249,7 +249,8 @@ def failures_table(facts: Facts) -> pd.DataFrame:
     ended = (table.done + table.diverged + table.failed).replace(0, np.nan)
     table["diverged_rate"] = table.diverged / ended
     table["failed_rate"] = table.failed / ended
-    broken = trials[trials.status.isin(["failed", "diverged"]) & (trials.message != "")]
+    broken = trials[trials.status.isin(["failed", "diverged", "blocked"]) & (trials.message != "")]
+    broken = broken.sort_values("status", key=lambda s: s == "blocked", kind="stable")
     first = broken.groupby(["regimen", "arm", "stage"]).message.first()
     table["message"] = first.reindex(table.index).fillna("")
     order = [

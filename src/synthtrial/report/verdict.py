@@ -127,7 +127,7 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
         sentences += _sentences(facts, arm, mine)
     if not facts.finished:
         sentences[0] = f"So far: {sentences[0][0].lower()}{sentences[0][1:]}"
-    return sentences
+    return list(dict.fromkeys(sentences))
 
 
 def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
@@ -183,10 +183,10 @@ def _rival_sentences(subject: str, baseline: str, found: Sequence[Answer]) -> li
     tested = [a for a in found if a.rival.outcome in (HIGHER, LOWER, UNCLEAR)]
     told = [regimen_label(a.regimen) for a in tested if a.rival.against == baseline]
     tested = [a for a in tested if a.rival.against != baseline]
-    sentences, where = [], ""
+    sentences = []
     if told:
-        what = "the best arm that makes no images was the baseline itself"
-        sentences, where = [f"At {listing(told)} {what}."], ", where that was another"
+        best = "the best arm that makes no images was the baseline itself"
+        sentences.append(f"At {listing(told)} {best}.")
     if not tested:
         return sentences
     parts = []
@@ -200,8 +200,7 @@ def _rival_sentences(subject: str, baseline: str, found: Sequence[Answer]) -> li
         else:
             pairs = [f"{a.rival.against} at {regimen_label(a.regimen)}" for a in mine]
             parts.append(f"clearly {verb} {listing(pairs)}")
-    against = f"the best arm that makes no images{where}"
-    return [f"Against {against}, {subject} {listing(parts)}.", *sentences]
+    return [f"Against the best arm that makes no images, {subject} {listing(parts)}.", *sentences]
 
 
 def _where(findings: dict[float, Finding], outcome: str) -> list[str]:

@@ -1,0 +1,82 @@
+"""What a study is, in words and numbers, before anything of it has run."""
+
+from __future__ import annotations
+
+from synthtrial.config import BalanceConfig
+from synthtrial.data.base import DatasetSource
+from synthtrial.report.facts import ArmFacts, Design, listing
+from synthtrial.study import Arm, Study
+
+
+def describe(study: Study) -> Design:
+    """Return the layout of a study."""
+    settings = study.settings
+    source: DatasetSource = study.dataset.load()
+    making = [arm for arm in study.arms.values() if arm.settings.synthetic]
+    balances = list(dict.fromkeys(_balance_text(arm.balance) for arm in making if arm.balance))
+    return Design(
+        name=study.name,
+        description=settings.description.strip(),
+        dataset=study.dataset.name,
+        licence=source.licence,
+        classes=tuple(source.classes),
+        minority=tuple(study.minority),
+        multi_label=source.multi_label,
+        groups_known=source.groups_known,
+        image_shape=source.image_shape,
+        arms=tuple(
+            ArmFacts(arm.name, _arm_text(arm), arm.settings.synthetic)
+            for arm in study.arms.values()
+        ),
+        regimens=tuple(float(regimen) for regimen in settings.regimens),
+        reduced=tuple(settings.imbalance.classes),
+        removed_fraction=settings.imbalance.remove,
+        grid={axis: tuple(values) for axis, values in settings.grid.items()},
+        configurations=len(study.configurations),
+        epochs=settings.training.epochs,
+        protocol=settings.protocol.kind,
+        draws=study.draws,
+        replicates=settings.protocol.replicates,
+        selector=settings.protocol.select_by,
+        baseline=settings.statistics.baseline,
+        overall_metric=settings.statistics.overall,
+        class_metric=settings.statistics.per_class,
+        confidence=settings.statistics.confidence,
+        classifier=study.classifier.name,
+        generator=f"the generator {study.generator.name}" if study.generator and making else "",
+        fit_on=settings.gan_training.fit_on,
+        balance="; or ".join(balances),
+    )
+
+
+def _arm_text(arm: Arm) -> str:
+    settings = arm.settings
+    parts = []
+    if settings.synthetic:
+        parts.append("images made by the generator are added")
+    if settings.repeat is not None:
+        parts.append(
+            f"real images are repeated, as many and of the same labels as in {settings.repeat}"
+        )
+    if arm.augment:
+        names = listing([item.name.replace("_", " ") for item in arm.augment])
+        parts.append(f"training images undergo random {names}")
+    if settings.sampler == "balanced":
+        parts.append("batches draw all classes equally often")
+    if settings.class_weights == "balanced":
+        parts.append("rare classes weigh more in the loss")
+    if settings.steps_of is not None:
+        parts.append(f"as many gradient steps as {settings.steps_of}")
+    return ", ".join(parts) or "nothing is done"
+
+
+def _balance_text(balance: BalanceConfig) -> str:
+    classes = listing(list(balance.classes))
+    if balance.target is not None:
+        each = "each of " if len(balance.classes) > 1 else ""
+        return (
+            f"as few are added as bring {each}{classes} to {100 * balance.target:g} % of the images"
+        )
+    if balance.count_mode == "per_class" and len(balance.classes) > 1:
+        return f"{balance.count:,} are added for each of {classes}"
+    return f"{balance.count:,} are added for {classes}"

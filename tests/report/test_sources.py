@@ -1,5 +1,6 @@
 """From the store to plain facts, on a real finished study and on fabricated records."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 
 from synthtrial.data.splits import read_split
-from synthtrial.errors import DamagedArtifactError
+from synthtrial.errors import ConfigError, DamagedArtifactError
 from synthtrial.identity import canonical_json
 from synthtrial.plan import build
 from synthtrial.report import tables
-from synthtrial.report.page import write_report
-from synthtrial.report.sources import describe, gather
+from synthtrial.report.description import describe
+from synthtrial.report.sources import gather
 from synthtrial.store.artifacts import draft, open_store, read_artifact
 from synthtrial.store.records import RecordWriter, read_records
 from synthtrial.store.records_schema import to_table
@@ -66,14 +67,18 @@ def record(trial, study, **changes):
     }
 
 
-def fill(study, store, change=lambda trial: {}):
+def fill(study, store, change=lambda trial: {}, skip=()):
     """Write records and selections as a run would, without training anything."""
-    trials = build(study, None).trials
+    trials = [trial for trial in build(study, None).trials if trial.trial_id not in skip]
     write_segment(store, "grid", to_table([record(t, study, **change(t)) for t in trials]))
     for cell, select in build(study, store).selections.items():
+        if select in skip:
+            continue
         with draft(store, "selection", select, inputs={}) as made:
             made.info.update(configuration=dict(study.configurations[1]), cell={"arm": cell.arm})
-    trials = [trial for trial in build(study, store).trials if trial.stage == "replicate"]
+    plan = build(study, store)
+    skip = plan.blocked()
+    trials = [t for t in plan.trials if t.stage == "replicate" and t.trial_id not in skip]
     write_segment(store, "fresh", to_table([record(t, study, **change(t)) for t in trials]))
     return build(study, store)
 
@@ -141,9 +146,9 @@ def test_curves_and_pictures_are_found(finished):
     assert all(picture.path.is_file() for picture in facts.pictures)
 
 
-def test_a_real_study_gets_its_page(finished, tmp_path):
-    study, store, plan, _ = finished
-    page = write_report(study, store, plan, tmp_path)
+def test_a_real_study_gets_its_page_at_the_end_of_its_run(finished):
+    study = finished[0]
+    page = Path(study.settings.store.report_path) / study.name / "report.html"
     html = page.read_text(encoding="utf-8")
     assert "PROVISIONAL" not in html
     assert "data:image/png;base64," in html
@@ -175,7 +180,8 @@ def test_the_chosen_configuration_is_the_selections(tmp_path):
     assert set(facts.chosen.configuration) == {canonical_json(study.configurations[1])}
 
 
-def test_divergence_is_an_end_and_a_first_failure_is_not(tmp_path):
+@pytest.mark.parametrize("final", [False, True])
+def test_divergence_is_an_end_and_a_failure_may_be_tried_again(tmp_path, final):
     def change(trial):
         if trial.stage == "replicate" and trial.arm == "gan" and trial.regimen == 1.0:
             status = {0: "diverged", 1: "failed"}.get(trial.replicate, "done")
@@ -183,12 +189,17 @@ def test_divergence_is_an_end_and_a_first_failure_is_not(tmp_path):
         return {}
 
     study, store = load("digits", FAST), open_store(tmp_path)
-    facts = gather(study, store, fill(study, store, change))
+    plan = fill(study, store, change)
+    plan.failures = {
+        id_: dataclasses.replace(failure, final=failure.diverged or final)
+        for id_, failure in plan.failures.items()
+    }
+    facts = gather(study, store, plan)
     mine = facts.trials.query("stage == 'replicate' and arm == 'gan' and regimen == 1.0")
     found = mine.set_index("replicate").status.to_dict()
-    assert found == {0: "diverged", 1: "waiting", 2: "done", 3: "done"}
+    assert found == {0: "diverged", 1: "failed" if final else "waiting", 2: "done", 3: "done"}
     blocks = tables.blocks_table(facts).query("regimen == 1.0").set_index("replicate").complete
-    assert blocks.to_dict() == {0: True, 1: False, 2: True, 3: True}
+    assert blocks.to_dict() == {0: True, 1: final, 2: True, 3: True}
 
 
 def test_a_cell_whose_whole_grid_diverged_holds_up_no_other(tmp_path):
@@ -202,6 +213,56 @@ def test_a_cell_whose_whole_grid_diverged_holds_up_no_other(tmp_path):
     mine = facts.trials.query("arm == 'standard' and regimen == 0.5")
     assert set(mine[mine.stage == "grid"].status) == {"diverged"}
     assert set(mine[mine.stage == "replicate"].status) == {"blocked"}
+
+
+@pytest.mark.parametrize("draw", [0, 1])
+def test_trials_that_a_failed_generator_blocks_are_over_and_say_why(tmp_path, draw):
+    study, store = load("digits", FAST), open_store(tmp_path)
+    gan = next(
+        task
+        for task in build(study, None).tasks.values()
+        if task.kind == "train_gan" and task.payload["draw"] == draw and task.payload["regimen"] < 1
+    )
+    limit = study.settings.engine.max_attempts
+    failed = {"kind": "train_gan", "status": "failed", "attempt": limit, "message": "no memory"}
+    with RecordWriter(store) as writer:
+        writer.append({"trial_id": gan.id, **failed})
+    blocked = build(study, store).blocked()
+    plan = fill(study, store, skip=blocked)
+    facts = gather(study, store, plan)
+    assert facts.finished
+    assert tables.blocks_table(facts).complete.all()
+    assert "PROVISIONAL" not in tables.study_stamps(facts)
+    mine = facts.trials.query("stage == 'replicate' and arm == 'gan' and regimen == 0.5")
+    lost = {0, 1, 2, 3} if draw == 0 else {1, 3}  # the grid is run on draw 0
+    assert set(mine[mine.status == "blocked"].replicate) == lost
+    assert set(facts.trials[facts.trials.status == "blocked"].arm) == {"gan"}
+    (message,) = set(mine[mine.status == "blocked"].message)
+    assert message == f"never started: {gan.label} failed: no memory"
+    failures = tables.failures_table(facts).query("arm == 'gan' and regimen == 0.5")
+    assert message in set(failures.message)
+
+
+def test_a_metric_of_all_classes_is_refused_where_single_ones_are_meant(tmp_path):
+    study = load("digits", [*FAST, "statistics.per_class=accuracy"])
+    store = open_store(tmp_path)
+    with pytest.raises(ConfigError, match=r"per_class is 'accuracy'.*set it to one of recall; no"):
+        gather(study, store, fill(study, store))
+
+
+def test_a_number_is_told_from_another_studys_values_by_class(tmp_path):
+    study, store = load("digits", FAST), open_store(tmp_path)
+    other = {"trial_id": "other", "kind": "trial", "status": "done", "attempt": 1}
+    values = {"accuracy": {"0": 0.5, "cat": 0.7}, "recall": 0.5}
+    write_segment(store, "other", to_table([{**other, "test": values, "validation": values}]))
+    plan = fill(study, store)
+    facts = gather(study, store, plan)
+    done = facts.trials.query("stage == 'replicate' and arm == 'none' and replicate == 0")
+    assert done.overall.tolist() == [0.5, 0.5]
+    assert not tables.long_results(facts).query("scope == 'class'").empty
+    wrong = study.replace(["statistics.per_class=accuracy"])
+    with pytest.raises(ConfigError, match="per_class is 'accuracy'"):
+        gather(wrong, store, plan)
 
 
 def test_a_metric_that_is_per_class_counts_as_its_mean(tmp_path):
@@ -226,12 +287,12 @@ def test_a_permuted_class_order_changes_no_result(tmp_path):
     assert tables_of[0].equals(tables_of[1])
 
 
-def test_ten_thousand_records_become_a_few_tables(tmp_path):
-    study = load("digits", [*FAST, "protocol.replicates=988"])
+def test_thousands_of_records_become_a_few_tables(tmp_path):
+    study = load("digits", [*FAST, "protocol.replicates=298"])
     store = open_store(tmp_path)
     facts = gather(study, store, fill(study, store))
-    assert len(facts.trials) == 10_000
-    assert set(tables.results_table(facts)["n"]) == {988}
+    assert len(facts.trials) == 3_000
+    assert set(tables.results_table(facts)["n"]) == {298}
 
 
 def test_restricted_images_are_not_shown(finished, tmp_path, monkeypatch):

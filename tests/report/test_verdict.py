@@ -3,12 +3,14 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
-from synthtrial.report import tables, verdict
+from synthtrial.report import tables, verdict, views
 
 
 def told(facts):
     results = tables.long_results(facts)
+    results = results[results.scope != "class"]  # the verdict does not look at single classes
     found = verdict.answers(facts, results, tables.results_table(facts, results))
     return found, " ".join(verdict.headline(facts, found))
 
@@ -49,13 +51,51 @@ def test_harm_is_said_plainly(fabricate):
 def test_help_here_and_harm_there_depends(fabricate):
     _, text = told(with_gan(fabricate, by=(0.2, 0.0, 0.0, -0.2)))
     assert text.startswith("It depends")
-    assert "raised recall on 8 and 9 at 10\u00a0% and lowered it at 100\u00a0%" in text
+    assert "raised recall on 8 and 9 at 10 % and lowered it at 100 %" in text
 
 
 def test_losing_to_a_simple_arm_is_said_beside_the_help(facts):
     _, text = told(facts)
     assert "Against the best arm that makes no images" in text
-    assert "fell behind class_weights at 50\u00a0%" in text
+    assert "fell behind class_weights at 50 %" in text
+
+
+def test_losing_to_a_baseline_that_beats_all_others_is_no_win(fabricate):
+    facts = with_gan(fabricate, by=(-0.2, 0.2, -0.2, -0.2))
+    scores = facts.class_scores.copy()
+    rivals = facts.trials.arm.isin(["standard", "class_weights", "oversample_matched"])
+    weak = rivals & (facts.trials.regimen != 0.1)
+    scores.loc[weak[weak].index] -= 0.6
+    found, text = told(dataclasses.replace(facts, class_scores=scores))
+    assert [answer.rival.against for answer in found] == ["class_weights", *["none"] * 3]
+    assert [answer.rival.outcome for answer in found][1:] == ["higher", "lower", "lower"]
+    assert found[2].rival == found[2].minority
+    assert "they clearly fell behind class_weights at 10 %." in text
+    best = "the best arm that makes no images was the baseline itself"
+    assert f"At 25 %, 50 % and 100 % {best}." in text
+    lines, _ = views.answer_view(facts, found, dict.fromkeys(facts.design.arm_names, "#000000"))
+    thans = [line.findings[-1].than for line in lines]
+    assert thans == ["than class_weights", *["than none, itself the best of them"] * 3]
+
+
+def test_a_baseline_without_rivals_is_not_compared_with_twice(fabricate):
+    found, text = told(fabricate.study(**fabricate.SMALL))
+    assert found[0].rival.outcome == verdict.MISSING
+    assert "best arm that makes no images" not in text
+
+
+def test_an_arm_that_never_finished_gets_no_verdict_and_hides_no_other(fabricate):
+    facts = fabricate.study()
+    trials = facts.trials.copy()
+    trials.loc[(trials.arm == "gan") & (trials.regimen == 0.1), "status"] = "blocked"
+    facts = dataclasses.replace(facts, trials=trials)
+    _, text = told(facts)
+    assert text.startswith("Yes, they helped at 25 %, 50 % and 100 %")
+    assert "At 10 % no scores of both gan and none are there to judge by." in text
+    trials.loc[trials.arm == "gan", "status"] = "blocked"
+    _, text = told(dataclasses.replace(facts, trials=trials))
+    assert text.startswith("Nothing can be said. At no regimen do both gan and none have a score")
+    assert "yet" not in text
 
 
 def test_a_price_on_all_classes_is_said(fabricate):
@@ -97,5 +137,21 @@ def test_a_study_without_synthetic_arms_says_so(fabricate):
 
 def test_the_paragraph_tells_the_design(facts):
     text = verdict.study_paragraph(facts)
-    for part in ("8\u00d78 pixels", "18 configurations", "6 replicates on 3 draws", "85\u00a0%"):
+    for part in ("8\u00d78 pixels", "18 configurations", "6 replicates on 3 draws", "85 %"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ("grid_once", ("once, on the first draw", "is trained afresh in 6 replicates on 3 draws")),
+        ("full_grid", ("in each of 6 replicates on 3 draws", "none of them afresh")),
+        ("retune", ("in each of 6 replicates on 3 draws", "Each replicate chooses its own best")),
+    ],
+)
+def test_the_paragraph_says_what_is_trained_and_what_is_judged(facts, protocol, words):
+    design = dataclasses.replace(facts.design, protocol=protocol)
+    text = verdict.study_paragraph(dataclasses.replace(facts, design=design))
+    assert all(part in text for part in words)
+    assert ("is trained afresh" in text) == (protocol == "grid_once")
+    assert text.endswith("the test set, which is the same for all and holds real images only.")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from synthtrial.report import tables, verdict, views
+from synthtrial.report.flow import stations
+from synthtrial.report.style import ACCENT
 
 
 def told(facts):
@@ -73,7 +75,7 @@ def test_losing_to_a_baseline_that_beats_all_others_is_no_win(fabricate):
     assert "they clearly fell behind class_weights at 10 %." in text
     best = "the best arm that makes no images was the baseline itself"
     assert f"At 25 %, 50 % and 100 % {best}." in text
-    lines, _ = views.answer_view(facts, found, dict.fromkeys(facts.design.arm_names, "#000000"))
+    lines, _ = views.answer_view(facts, found, dict.fromkeys(facts.design.arm_names, ACCENT))
     thans = [line.findings[-1].than for line in lines]
     assert thans == ["than class_weights", *["than none, itself the best of them"] * 3]
 
@@ -127,6 +129,7 @@ def test_leaky_numbers_are_called_no_evidence_first(fabricate):
     facts = dataclasses.replace(facts, trials=facts.trials.assign(stamps="LEAKY"))
     _, text = told(facts)
     assert text.startswith("These numbers are no evidence")
+    assert "At face value: yes, they helped" in text
 
 
 def test_a_study_without_synthetic_arms_says_so(fabricate):
@@ -151,7 +154,11 @@ def test_the_paragraph_tells_the_design(facts):
 )
 def test_the_paragraph_says_what_is_trained_and_what_is_judged(facts, protocol, words):
     design = dataclasses.replace(facts.design, protocol=protocol)
-    text = verdict.study_paragraph(dataclasses.replace(facts, design=design))
+    facts = dataclasses.replace(facts, design=design)
+    text = verdict.study_paragraph(facts)
     assert all(part in text for part in words)
     assert ("is trained afresh" in text) == (protocol == "grid_once")
+    (grid,) = (box for box in stations(facts) if box.title.startswith("Grid"))
+    assert ("in each of 6 replicates" in grid.lines) == (protocol == "retune")
+    assert ("by its mean over 6 replicates" in grid.lines) == (protocol == "full_grid")
     assert text.endswith("the test set, which is the same for all and holds real images only.")

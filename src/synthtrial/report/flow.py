@@ -81,14 +81,17 @@ def _trial_boxes(facts: Facts) -> list[Box]:
     design = facts.design
     trials = facts.trials
     cells = len(design.arms) * len(design.regimens)
-    times = "" if design.protocol == "grid_once" else f" {TIMES} {design.replicates}"
     judged = f"{readable(design.overall_metric)}, {readable(design.class_metric)}"
-    wins = {"full_grid": ("by its mean over replicates",), "retune": ("within each replicate",)}
+    replicates = count_text(design.replicates, "replicate")
+    wins = {
+        "full_grid": (f"by its mean over {replicates}",),
+        "retune": (f"in each of {replicates}",),
+    }
     boxes = []
     for stage, title, lines in (
         (
             "grid",
-            f"Grid: {design.configurations} configurations {TIMES} {cells} cells{times}",
+            f"Grid: {design.configurations} configurations {TIMES} {cells} cells",
             (
                 f"best validation {readable(design.selector)} wins",
                 *wins.get(design.protocol, ()),

@@ -152,6 +152,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "answer_titles": _answer_titles(facts),
         "answer_reach": reach,
         "rivals": any(answer.rival.against for answer in found),
+        "repeats": any(answer.rival.against == design.baseline for answer in found),
         "stamps": [(s, views.STAMP_TEXTS.get(s, "")) for s in tables.study_stamps(facts)],
         "finished": facts.finished,
         "progress": _progress(facts, blocks),

@@ -119,12 +119,14 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
             "regimen) are complete."
         )
         return ["Nothing can be said yet.", progress]
-    sentences = []
-    if "LEAKY" in study_stamps(facts):
-        sentences.append("These numbers are no evidence: images descend from held-out groups.")
+    sentences: list[str] = []
     for arm in design.synthetic_arms:
         mine = [answer for answer in found if answer.arm == arm]
         sentences += _sentences(facts, arm, mine)
+    if "LEAKY" in study_stamps(facts):
+        sentences[0] = f"At face value: {sentences[0][0].lower()}{sentences[0][1:]}"
+        warning = "These numbers are no evidence: images descend from held-out groups."
+        sentences.insert(0, warning)
     if not facts.finished:
         sentences[0] = f"So far: {sentences[0][0].lower()}{sentences[0][1:]}"
     return list(dict.fromkeys(sentences))
@@ -264,7 +266,9 @@ def _protocol_text(facts: Facts) -> list[str]:
     grid = f"a grid of {design.configurations} configurations ({axes})" if axes else "one setting"
     once = f"is run for up to {design.epochs} epochs"
     test = "the test set, which is the same for all and holds real images only"
-    where = "once, on the first draw" if design.protocol == "grid_once" else f"in each of {times}"
+    where = (
+        ", once, on the first draw" if design.protocol == "grid_once" else f" in each of {times}"
+    )
     then = {
         "grid_once": f"The best by {metric} is trained afresh in {times} and only then judged on",
         "full_grid": f"The best by mean {metric} over the replicates is chosen; these trainings of "
@@ -272,4 +276,4 @@ def _protocol_text(facts: Facts) -> list[str]:
         "retune": f"Each replicate chooses its own best by {metric}; this very training, and no "
         "fresh one, is judged on",
     }[design.protocol]
-    return [f"In each cell (arm {TIMES} regimen) {grid} {once} {where}.", f"{then} {test}."]
+    return [f"In each cell (arm {TIMES} regimen) {grid} {once}{where}.", f"{then} {test}."]

@@ -16,9 +16,13 @@ from pathlib import Path
 from synthtrial.store.artifacts import open_store
 from synthtrial.store.attempts import hold
 with hold(open_store(Path(sys.argv[1])), "digits", "local", "a test"):
-    if len(sys.argv) > 2 and os.fork() == 0:
-        import time
-        time.sleep(60)
+    if len(sys.argv) > 2:
+        ours, theirs = os.pipe()
+        if os.fork() == 0:
+            os.write(theirs, b"x")  # alive, and past what a fork runs in its child
+            import time
+            time.sleep(60)
+        os.read(ours, 1)
     print("running", flush=True)
     sys.stdin.readline()
 """

@@ -17,7 +17,8 @@ One run compares, on the same trials (rows, network, optimiser, epochs, validati
 fork server) stands in a column of its own; what is paid for every trial, as in (b) and (c), does
 not. A busy machine is no place to measure wall time: the sides take turns, each is compared with
 the runs of (a) right before and after it, medians are shown, and processor time stands beside wall
-time. Processor times are sampled from ``/proc``: Linux only.
+time. The last column says how many cores other work on the machine took meanwhile: where that is
+not near 0, believe the processor time. Times are sampled from ``/proc``: Linux only.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ TITLES = {
 }
 PAID_PER_TRIAL = ("fresh", "tune")  # so slow that a part of the trials must do
 RATIO_GOAL, OWN_GOAL_MS = 1.15, 10.0
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 0.5
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -88,6 +89,7 @@ class Measured:
     wall: float
     driver_cpu: float
     other_cpu: float
+    foreign: float
     each: dict[int, float]
     accuracy: float
 
@@ -136,7 +138,7 @@ def main() -> None:
         for side in schedule:
             numbers = subset if side in PAID_PER_TRIAL else everything
             runs.append(measure(side, spec, tuple(numbers)))
-            print(f"{TITLES[side]}: {runs[-1].wall:.1f} s", file=sys.stderr)
+            print(f"{TITLES[side]}: {runs[-1].wall:.1f} s, foreign {runs[-1].foreign:.2f}")
         show(runs, asked)
 
 
@@ -215,31 +217,41 @@ def measure(side: str, spec: dict[str, Any], numbers: Sequence[int]) -> Measured
     began = min(record.get("ready", record["began"]) for record in records)
     if side == "tune_reused":  # its actors start once, and import torch once
         began = min(record["began"] for record in records)
-    times, drivers, others = np.array(samples).T
-    driver_cpu, other_cpu = (
+    times, *columns = np.array(samples).T
+    driver_cpu, other_cpu, busy = (
         float(np.interp(over, times, values) - np.interp(began, times, values))
-        for values in (drivers, others)
+        for values in columns
     )
+    foreign = max(0.0, busy - driver_cpu - other_cpu) / (over - began)
     each = {r["number"]: r["ended"] - r["began"] for r in records if "number" in r}
     startup, wall = began - launched, over - began
     if side == "bare_on_every_core":
         wall = sum(each.values()) / spec["workers"]
         other_cpu = sum(record["cpu"] for record in records)
     accuracy = statistics.mean(record["accuracy"] for record in records)
-    return Measured(side, tuple(numbers), startup, wall, driver_cpu, other_cpu, each, accuracy)
+    times_of = (startup, wall, driver_cpu, other_cpu, foreign)
+    return Measured(side, tuple(numbers), *times_of, each, accuracy)
 
 
-def sample(process: subprocess.Popen[bytes]) -> list[tuple[float, float, float]]:
-    """Return (moment, processor seconds of the process, of all its descendants) until it ends."""
+def sample(process: subprocess.Popen[bytes]) -> list[tuple[float, float, float, float]]:
+    """Return (moment, processor seconds of the process, of its descendants, of all) to its end."""
     seen: dict[int, float] = {}
-    samples = [(time.monotonic(), 0.0, 0.0)]
+    samples = [(time.monotonic(), 0.0, 0.0, busy_seconds())]
     while process.poll() is None:
         found = descendants(process.pid)
         seen.update(found)
         own = seen.get(process.pid, 0.0)
-        samples.append((time.monotonic(), own, sum(seen.values()) - own))
+        samples.append((time.monotonic(), own, sum(seen.values()) - own, busy_seconds()))
         time.sleep(SAMPLE_SECONDS)
     return samples
+
+
+def busy_seconds() -> float:
+    """Return the seconds that the machine's processors have worked, or could not for the host."""
+    user, nice, system, _idle, _wait, *interrupts_and_steal = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    )
+    return (user + nice + system + sum(interrupts_and_steal)) / TICKS
 
 
 def descendants(root: int) -> dict[int, float]:
@@ -287,8 +299,18 @@ def show(runs: Sequence[Measured], asked: argparse.Namespace) -> None:
         f"\n{count} trials of 10 epochs on {asked.regimen:.0%} of the digits' training rows, "
         f"{asked.workers} workers; load {os.getloadavg()[0]:.1f}; medians of {asked.rounds} rounds"
     )
-    heads = ("start-up", "wall", "a trial", "x (a)", "over (a)", "driver", "others", "x (a)")
-    units = ("s", "s", "ms", "per core", "ms", "ms cpu", "ms cpu", "cpu")
+    heads = (
+        "start-up",
+        "wall",
+        "a trial",
+        "x (a)",
+        "over (a)",
+        "driver",
+        "others",
+        "x (a)",
+        "foreign",
+    )
+    units = ("s", "s", "ms", "per core", "ms", "ms cpu", "ms cpu", "cpu", "cores")
     print(f"{'':29}" + "".join(f"{head:>10}" for head in heads))
     print(f"{'':29}" + "".join(f"{unit:>10}" for unit in units))
     found: dict[str, tuple[float, float]] = {}
@@ -316,6 +338,7 @@ def show(runs: Sequence[Measured], asked: argparse.Namespace) -> None:
             f"{middle(lambda row: row.driver_cpu):10.1f}",
             f"{middle(lambda row: row.other_cpu):10.1f}",
             f"{middle(lambda row: (row.driver_cpu + row.other_cpu) / row.bare_cpu):10.2f}",
+            f"{middle(lambda row: row.measured.foreign):10.2f}",
         )
         print(f"{title:29}" + "".join(cells))
     if any(side in rows for side in PAID_PER_TRIAL):

@@ -113,15 +113,20 @@ class _Drive:
         self._listener.started(self._plan, self._engine, self._clock)
         self._add(self._plan.tasks.values())
         while self._queue or self._flying:
-            while self._queue and self._engine.slots:
-                task = heapq.heappop(self._queue)[-1]
-                self._flying[task.id] = task
-                self._engine.submit([task])
+            self._hand_out()
             outcomes = self._engine.wait(_WAIT_SECONDS)
-            for outcome in outcomes:
-                self._take(self._flying.pop(outcome.task_id), outcome)
+            ended = [(self._flying.pop(outcome.task_id), outcome) for outcome in outcomes]
+            self._hand_out()  # before the bookkeeping, so that no worker waits for it
+            for task, outcome in ended:
+                self._take(task, outcome)
             if not outcomes:
                 self._listener.waiting(self._plan)
+
+    def _hand_out(self) -> None:
+        while self._queue and self._engine.slots:
+            task = heapq.heappop(self._queue)[-1]
+            self._flying[task.id] = task
+            self._engine.submit([task])
 
     def _add(self, tasks: Iterable[Task]) -> None:
         for task in tasks:

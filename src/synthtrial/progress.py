@@ -65,6 +65,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def last_line(message: str) -> str:
+    """Return the line of an error message that says what happened: a traceback's last."""
+    return (message.strip().splitlines() or ["no message"])[-1]
+
+
 class RunProgress:
     """Listener of a run; a context manager, so that the terminal is left as it was."""
 
@@ -134,7 +139,7 @@ class RunProgress:
         if outcome.state != "done":
             final = plan.is_settled(task.id)
             verdict = "failed for good" if final else f"{outcome.state}, will be tried again"
-            reason = outcome.message.strip().splitlines()[-1] if outcome.message else ""
+            reason = last_line(outcome.message)
             if (verdict, reason) not in self._said:  # a mistake in the study fails many tasks
                 self._said.add((verdict, reason))
                 self._console.print(f"{task.label}: {verdict}: {reason}")

@@ -14,7 +14,7 @@ from synthtrial.engines.local import pack_text
 from synthtrial.errors import ConfigError
 from synthtrial.estimates import Clock
 from synthtrial.plan import Plan, build
-from synthtrial.progress import STAGES, duration, stage_of, stage_totals
+from synthtrial.progress import STAGES, duration, last_line, stage_of, stage_totals
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.attempts import live
 from synthtrial.store.files import entries
@@ -34,11 +34,6 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def last_line(message: str) -> str:
-    """Return the line of an error message that says what happened: a traceback's last."""
-    return (message.strip().splitlines() or ["no message"])[-1]
 
 
 def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthtrial.classify.losses import balanced_row_weights, make_labels, make_objective
+from synthtrial.classify.losses import make_labels, make_objective
 from synthtrial.errors import DataError
 
 CPU = torch.device("cpu")
@@ -38,15 +38,6 @@ def test_balanced_multi_label_positives_weigh_as_much_as_negatives():
     labels = make_labels(MULTI, multi_label=True, device=CPU)
     torch.autograd.backward(objective.loss(z, labels).sum())
     np.testing.assert_allclose(z.grad.sum(0), [0, 0], atol=1e-6)
-
-
-def test_balanced_sampling_makes_classes_equally_likely():
-    weights = balanced_row_weights(SINGLE)
-    np.testing.assert_allclose(weights @ SINGLE, [1 / 3] * 3)
-    weights = balanced_row_weights(MULTI)
-    assert weights.sum() == pytest.approx(1)
-    assert weights[1] > weights[0]  # holds the rare class as well
-    assert weights[2] > weights[0]  # the only row without any class
 
 
 @pytest.mark.parametrize("row", [[0, 0, 0], [1, 1, 0], [1, np.nan, 0]])

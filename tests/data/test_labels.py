@@ -4,6 +4,7 @@ import pytest
 from synthtrial.data.base import make_label_table
 from synthtrial.data.labels import (
     apply_policy,
+    balanced_row_weights,
     by_rarity,
     check_single_label,
     class_counts,
@@ -68,3 +69,14 @@ def test_samples_are_located_by_id():
         locate(table, ["a", "zz", "0"])
     with pytest.raises(DataError, match="no sample 'a'"):
         locate(make_label_table([], [], {"x": []}), ["a"])
+
+
+def test_balanced_weights_draw_single_label_classes_alike():
+    targets_NK = np.repeat(np.eye(2), [9, 1], axis=0)
+    np.testing.assert_allclose(balanced_row_weights(targets_NK) @ targets_NK, [1 / 2] * 2)
+
+
+def test_balanced_weights_raise_rows_with_rare_labels_and_rows_without_any():
+    targets_NK = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
+    expected_N = np.array([1 / 3, 1 / 3, 1 / 3 + 1, 1])
+    np.testing.assert_allclose(balanced_row_weights(targets_NK), expected_N / expected_N.sum())

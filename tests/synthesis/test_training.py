@@ -12,7 +12,7 @@ import torch
 from synthtrial.config import GanTrainingConfig
 from synthtrial.errors import ConfigError, NonFiniteLossError, TrainingError
 from synthtrial.synthesis.generators import PROJECTION, Networks, ProjectionConfig
-from synthtrial.synthesis.training import balanced_weights, build_networks, train_gan
+from synthtrial.synthesis.training import build_networks, train_gan
 
 OPTIONS = ProjectionConfig(latent=8, width=8)
 
@@ -149,17 +149,6 @@ def test_bad_steps_in_a_row_end_with_advice():
 def test_bad_steps_at_the_very_end_are_no_success():
     with pytest.raises(NonFiniteLossError, match="2 consecutive steps up to step 2 of 2"):
         train({"steps": 2, "max_bad_steps": 3}, built=poisoned(set(range(99))))
-
-
-def test_balanced_sampling_draws_single_label_classes_alike():
-    targets_NK = np.repeat(np.eye(2, dtype=np.float32), [9, 1], axis=0)
-    weights_N = balanced_weights(targets_NK)
-    assert weights_N[:9].sum() == pytest.approx(weights_N[9:].sum())
-
-
-def test_balanced_sampling_raises_rows_with_rare_labels():
-    targets_NK = np.array([[1, 0], [1, 0], [1, 1], [0, 0]], dtype=np.float32)
-    assert balanced_weights(targets_NK) == pytest.approx([1 / 3, 1 / 3, 1 / 3 + 1, 1])
 
 
 def test_unknown_labels_condition_as_absent():

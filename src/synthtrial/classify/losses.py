@@ -89,17 +89,5 @@ def masked_binary_loss(pos_weight: torch.Tensor | None, has_ignored: bool) -> Lo
     return loss
 
 
-def balanced_row_weights(targets_NK: np.ndarray) -> np.ndarray:
-    """Return sampling probabilities that make every class equally likely.
-
-    A row weighs the sum over its classes of 1 / (rows that hold the class); rows that hold none
-    count as one more class. Exact for one class a row, approximate where classes share rows.
-    """
-    positive_NK = targets_NK == 1
-    held_NK = np.column_stack([positive_NK, ~positive_NK.any(1)])
-    weights_N = (held_NK / np.maximum(held_NK.sum(0), 1)).sum(1)
-    return np.asarray(weights_N / weights_N.sum())
-
-
 def _cross_entropy(z_BK: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(z_BK, y_B, reduction="none")

@@ -22,9 +22,10 @@ from torch import nn
 from synthtrial.classify import metrics as scoring
 from synthtrial.classify.augment import Augmentation
 from synthtrial.classify.evaluation import check_outputs, make_forward, make_judge
-from synthtrial.classify.losses import balanced_row_weights, make_labels, make_objective
+from synthtrial.classify.losses import make_labels, make_objective
 from synthtrial.classify.rows import Rows, training_batches
 from synthtrial.config import TrainingConfig
+from synthtrial.data.labels import balanced_row_weights
 from synthtrial.errors import TrainingError
 from synthtrial.identity import torch_seed
 from synthtrial.registry import Component

@@ -107,6 +107,18 @@ def rarest_class(
     return rarest_N
 
 
+def balanced_row_weights(targets_NK: np.ndarray) -> np.ndarray:
+    """Return sampling probabilities that make every class equally likely.
+
+    A row weighs the sum over its classes of 1 / (rows that hold the class); rows that hold none
+    count as one more class. Exact for one class a row, approximate where classes share rows.
+    """
+    positive_NK = targets_NK == 1
+    held_NK = np.column_stack([positive_NK, ~positive_NK.any(1)])
+    weights_N = (held_NK / np.maximum(held_NK.sum(0), 1)).sum(1)
+    return np.asarray(weights_N / weights_N.sum())
+
+
 def locate(table: LabelTable, sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
     """Return the rows of the table that hold these samples, in the order asked for.
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from synthtrial.config import GanTrainingConfig
+from synthtrial.data.labels import balanced_row_weights
 from synthtrial.errors import ConfigError, NonFiniteLossError, TrainingError
 from synthtrial.identity import stream, torch_seed
 from synthtrial.registry import Component
@@ -227,10 +228,9 @@ class _Batches:
         self.images_NCHW, self.index = images_NCHW, index
         targets_MK = np.nan_to_num(targets_NK[index], nan=0.0).astype(np.float32)
         self.targets_MK = torch.from_numpy(targets_MK)
-        weights_M = (
-            balanced_weights(targets_MK) if config.balanced_sampling else np.ones(len(index))
-        )
-        self.edges_M = np.cumsum(weights_M / weights_M.sum())
+        even_M = np.full(len(index), 1 / len(index))
+        weights_M = balanced_row_weights(targets_MK) if config.balanced_sampling else even_M
+        self.edges_M = np.cumsum(weights_M)
         self.resident: Tensor | None = None
         if index.size * images_NCHW[:1].nbytes <= RESIDENT_BYTES:
             self.resident = torch.from_numpy(np.ascontiguousarray(images_NCHW[index])).to(device)
@@ -255,27 +255,6 @@ class _Batches:
         else:
             x_BCHW = torch.from_numpy(self.images_NCHW[self.index[rows_B.numpy()]]).to(self.device)
         return x_BCHW.float().div_(127.5).sub_(1.0)
-
-
-def balanced_weights(targets_NK: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return weights that make every class equally likely to be the reason a row is drawn.
-
-    A row's weight is the sum, over its positive classes, of one over the class's count; rows
-    without a positive count as a class of their own. With one label a row this draws classes
-    uniformly.
-
-    Args:
-        targets_NK: 0 and 1.
-
-    Returns:
-        Weights of the N rows, summing to the number of classes that have rows.
-    """
-    blank_N1 = (targets_NK.sum(axis=1, keepdims=True) == 0).astype(np.float64)
-    member_NL = np.concatenate([targets_NK.astype(np.float64), blank_N1], axis=1)
-    count_L = member_NL.sum(axis=0)
-    inverse_L = np.divide(1.0, count_L, out=np.zeros_like(count_L), where=count_L > 0)
-    weights_N: npt.NDArray[np.float64] = member_NL @ inverse_L
-    return weights_N
 
 
 def _check(

@@ -27,6 +27,8 @@ def test_every_installed_component_is_named_as_its_entry_point_and_can_be_loaded
     assert dataclasses.is_dataclass(component.config)
     component.config()  # every field has a default
     assert component.load() is not None
+    keep = component.load_identity()
+    assert keep is None or callable(keep)
 
 
 def test_ours_are_installed():

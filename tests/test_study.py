@@ -43,6 +43,16 @@ def test_a_snapshot_reads_back_as_the_same_study(tmp_path):
     assert again.arms["extra"].augment == study.arms["extra"].augment
 
 
+def test_a_component_may_say_itself_what_ids_keep_of_its_options():
+    def identity(*options):
+        section = ", ".join(["name: fashion_mnist", *options])
+        return load("digits", [f"dataset={{{section}}}"]).dataset.identity
+
+    plain = {"name": "fashion_mnist", "version": 1}
+    assert identity() == identity("path: /elsewhere") == plain
+    assert identity("path: /elsewhere", "parts: test") == {**plain, "parts": "test"}
+
+
 def test_draws_default_to_one_for_each_replicate():
     assert load("digits", ["protocol.draws=null", "protocol.replicates=4"]).draws == 4
 

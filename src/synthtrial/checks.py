@@ -14,20 +14,31 @@ from synthtrial import registry
 from synthtrial.errors import suggest
 
 if TYPE_CHECKING:
+    from synthtrial.config import GanTrainingConfig
     from synthtrial.study import Arm, Study
 
 #: Least allowed values; whole numbers and rates alike must be finite.
 _LEAST: Mapping[str, Mapping[str, float]] = {
     "training": {"epochs": 1, "batch_size": 1, "momentum": 0, "weight_decay": 0, "max_steps": 1},
-    "gan_training": {"steps": 1, "global_batch": 1, "discriminator_steps": 1, "max_bad_steps": 0},
+    "gan_training": {
+        "steps": 1,
+        "global_batch": 1,
+        "discriminator_steps": 1,
+        "max_bad_steps": 0,
+        "lecam": 0,
+        "gradient_penalty": 0,
+        "drift": 0,
+        "label_loss": 0,
+    },
     "protocol": {"replicates": 1, "draws": 1},
-    "engine": {"workers": 1, "max_attempts": 1},
+    "engine": {"workers": 1, "max_attempts": 1, "micro_batch": 1, "checkpoints": 1},
     "store": {"shard_bytes": 1},
     "balance": {"count": 1},
 }
 _ABOVE_ZERO: Mapping[str, Sequence[str]] = {
     "training": ("learning_rate",),
     "gan_training": ("generator_learning_rate", "discriminator_learning_rate"),
+    "engine": ("checkpoint_seconds", "stuck_seconds"),
 }
 
 
@@ -58,6 +69,8 @@ def find_problems(study: Study) -> list[str]:
         if not 0 < regimen < math.inf or (regimen > 1 and regimen != int(regimen))
     )
     problems.extend(_out_of_range(study))
+    problems.extend(_gan_problems(settings.gan_training))
+    problems.extend(_judge_problems(study))
     if len(set(settings.regimens)) != len(settings.regimens):
         problems.append(f"regimens {settings.regimens}: one is given twice")
     protocol = settings.protocol
@@ -108,6 +121,54 @@ def _out_of_range(study: Study) -> Iterator[str]:
                 yield text
 
 
+def _gan_problems(config: GanTrainingConfig) -> Iterator[str]:
+    if not 0 <= config.ema < 1:
+        yield f"gan_training.ema is {config.ema}; allowed: 0 to below 1"
+    begin, end = config.conditional_from, config.conditional_at
+    if not 0 <= begin <= end <= 1:
+        yield (
+            f"gan_training.conditional_from is {begin} and conditional_at {end}; allowed: "
+            "fractions of the training, the first not above the second"
+        )
+    if config.balanced_sampling and config.class_weights == "balanced":
+        yield (
+            "gan_training: balanced_sampling and class_weights=balanced mend the same imbalance "
+            "twice; set balanced_sampling=false to weigh the losses instead"
+        )
+
+
+def _judge_problems(study: Study) -> Iterator[str]:
+    """Say what is wrong with the reference classifier and the measures of quality."""
+    settings, quality = study.settings, study.settings.quality
+    plain = [name for name, arm in study.arms.items() if not arm.adds_images]
+    if settings.reference.arm is not None and settings.reference.arm not in plain:
+        yield (
+            f"reference.arm: '{settings.reference.arm}' is not an arm without added images: "
+            f"{suggest(settings.reference.arm, plain)}"
+        )
+    if quality.neighbours < 1:
+        yield f"quality.neighbours is {quality.neighbours}; allowed: at least 1"
+    limits = ("min_recognisability", "min_coverage", "max_kernel_distance", "max_memorised")
+    for name in limits:
+        value = getattr(quality, name)
+        if value is not None and not 0 <= value < math.inf:
+            yield f"quality.{name} is {value}; allowed: 0 or more"
+        if value is not None and quality.features == "none":
+            yield f"quality.{name} needs something to measure: set quality.features"
+    if quality.on_shortfall == "refuse" and not any(
+        getattr(quality, n) is not None for n in limits
+    ):
+        yield f"quality.on_shortfall=refuse needs a limit: set one of {', '.join(limits)}"
+    if study.generator is not None:
+        outside = settings.gan_training.fit_on == "external"
+        if outside is study.generator.component.trained:
+            yield (
+                f"the generator '{study.generator.name}' and gan_training.fit_on="
+                f"{settings.gan_training.fit_on} do not go together: images made elsewhere, and "
+                "only they, are fitted on 'external' rows"
+            )
+
+
 def _arm_problems(study: Study, arm: Arm) -> list[str]:
     problems = []
     for label, other in (("repeat", arm.settings.repeat), ("steps_of", arm.settings.steps_of)):
@@ -121,6 +182,18 @@ def _arm_problems(study: Study, arm: Arm) -> list[str]:
             )
     if arm.settings.synthetic and arm.settings.repeat is not None:
         problems.append("synthetic and repeat exclude each other")
+    if arm.settings.filter is not None:
+        if not arm.settings.synthetic:
+            problems.append("filter: it adds no synthetic images that could be filtered")
+        if arm.settings.filter.candidates < 1 or not 0 < arm.settings.filter.threshold < 1:
+            problems.append("filter: candidates must be at least 1 and threshold between 0 and 1")
+    if arm.settings.dose_of is not None:
+        filtered = [name for name, item in study.arms.items() if item.settings.filter is not None]
+        if arm.settings.dose_of not in filtered or arm.settings.filter is not None:
+            problems.append(
+                f"dose_of: '{arm.settings.dose_of}' must be another arm with a filter, and this "
+                f"arm must have none: {suggest(arm.settings.dose_of, filtered)}"
+            )
     if arm.settings.synthetic and study.generator is None:
         problems.append("it adds synthetic images; name a generator in the section 'generator'")
     if arm.balance is not None:

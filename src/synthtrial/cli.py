@@ -115,6 +115,27 @@ def replicate(study: str, overrides: Sequence[str], target: int) -> None:
 
 @cli.command()
 @_study_arguments
+@click.option("--id", "task_id", metavar="ID", help="Which one: its id, or the beginning of it.")
+def task(study: str, overrides: Sequence[str], task_id: str | None) -> None:
+    """Run one task in this process; without --id, list those that could run now.
+
+    Several processes share a GAN training, or the making of images, where torchrun or srun start
+    them: torchrun --nproc-per-node 4 -m synthtrial task STUDY --id ID
+    """
+    from synthtrial import views
+    from synthtrial.driver import run_one
+
+    loaded, store = _open(study, overrides, create=True)
+    assert store is not None
+    if task_id is None:
+        views.show_ready(_console(), _build(loaded, store, None))
+        return
+    done = run_one(loaded, store, task_id)
+    click.echo(f"done: {done.label} ({done.id})")
+
+
+@cli.command()
+@_study_arguments
 @_json_option
 def status(study: str, overrides: Sequence[str], as_json: bool) -> None:
     """Say how far the study is, what failed and why."""

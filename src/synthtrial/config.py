@@ -60,12 +60,33 @@ class BalanceConfig:
 
 
 @dataclass(frozen=True)
+class FilterConfig:
+    """Keep made images only where the reference classifier agrees with what they were meant to be.
+
+    Attributes:
+        candidates: images made for each one wanted. Kept are the first that are accepted, in the
+            order of their latents, until the wanted number of each class is reached; a class that
+            falls short ends in an error that says how many were accepted.
+        threshold: of multi-label data, the probability of the intended class that is accepted; with
+            one class an image, the intended class must be the most probable one.
+        on_shortfall: ``refuse`` with an error, or ``fill`` up with images that were not accepted.
+    """
+
+    candidates: int = 4
+    threshold: float = 0.5
+    on_shortfall: Literal["refuse", "fill"] = "refuse"
+
+
+@dataclass(frozen=True)
 class ArmConfig:
     """What is done about the imbalance.
 
     Attributes:
         preset: installed arm to start from; by default one of the arm's own name, if there is one.
         synthetic: add images from the generator.
+        filter: make more images than are wanted and keep what the reference classifier accepts.
+        dose_of: name of an arm with a filter whose accepted images this arm takes the first of, as
+            many of each class as its own ``balance`` says.
         repeat: name of an arm whose added label vectors are matched by repeating the real images
             they were drawn from: same counts, same labels, same number of steps.
         balance: how many images are added; by default the study's ``balance``.
@@ -78,6 +99,8 @@ class ArmConfig:
 
     preset: str | None = None
     synthetic: bool = False
+    filter: FilterConfig | None = None
+    dose_of: str | None = None
     repeat: str | None = None
     balance: BalanceConfig | None = None
     augment: list[dict[str, Any]] = field(default_factory=list)
@@ -121,7 +144,8 @@ class GanTrainingConfig:
 
     Attributes:
         fit_on: rows the generator may see: the trial's own regimen (``subset``), the whole
-            training set (``train``) or the training set before imbalance (``original``).
+            training set (``train``), the training set before imbalance (``original``), or, of
+            images made elsewhere, nobody here decides (``external``).
         steps: generator updates.
         global_batch: images a discriminator update, over all ranks.
         discriminator_steps: discriminator updates for each generator update.
@@ -132,9 +156,20 @@ class GanTrainingConfig:
         diffaugment: differentiable augmentations of real and made images alike (Zhao et al.
             2020): any of ``translation``, ``cutout``, ``color``.
         max_bad_steps: consecutive steps with a non-finite loss before training is given up.
+        class_weights: ``balanced`` weighs each image's losses by inverse class frequency: the other
+            remedy for imbalance beside ``balanced_sampling``.
+        lecam: weight of the LeCam regulariser, for few training images (Tseng et al. 2021).
+        conditional_from, conditional_at: fractions of the training between which conditioning on
+            the class is phased in, from an unconditional start (Shahbazi et al. 2022); 0 and 0 for
+            conditioning from the start.
+        gradient_penalty: weight of the penalty of ``wgan_gp`` (Gulrajani et al. 2017).
+        drift: weight of the squared real scores under ``wgan_gp`` (Karras et al. 2018).
+        label_loss: weight of the auxiliary label loss, of families that have one.
+        precision: ``bf16`` runs forward passes under autocast.
+        channels_last: memory format of images and weights; often faster on GPUs with ``bf16``.
     """
 
-    fit_on: Literal["subset", "train", "original"] = "subset"
+    fit_on: Literal["subset", "train", "original", "external"] = "subset"
     steps: int = 1500
     global_batch: int = 32
     discriminator_steps: int = 1
@@ -146,6 +181,62 @@ class GanTrainingConfig:
     balanced_sampling: bool = True
     diffaugment: list[str] = field(default_factory=lambda: ["translation", "cutout"])
     max_bad_steps: int = 3
+    class_weights: Literal["none", "balanced"] = "none"
+    lecam: float = 0.0
+    conditional_from: float = 0.0
+    conditional_at: float = 0.0
+    gradient_penalty: float = 10.0
+    drift: float = 1e-3
+    label_loss: float = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """The classifier that judges made images; it is trained on real ones like a trial.
+
+    Attributes:
+        fit_on: rows it is trained on: the regimen's own (``subset``), the whole training set
+            (``train``) or the training set before imbalance (``original``).
+        arm: name of an arm without added images whose transforms, sampler and class weights it
+            takes; by default none of these.
+        training: settings of ``training`` that differ for it. Its last epoch counts, so that it has
+            seen nothing of validation.
+    """
+
+    fit_on: Literal["subset", "train", "original"] = "subset"
+    arm: str | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """How made images are measured, class by class, and what is too bad to be used.
+
+    Made images are compared with real validation images and with the rows that the generator saw,
+    never with the test set.
+
+    Attributes:
+        features: where distances are measured: in the ``reference`` classifier's last layer or in
+            ImageNet-pretrained ``efficientnet_lite0``; ``none`` measures nothing.
+        neighbours: k of precision, recall, density and coverage.
+        min_recognisability: least share of a class that the reference classifier recognises,
+            relative to held-out real images.
+        min_coverage: least coverage, relative to real images.
+        max_kernel_distance: largest kernel distance.
+        max_memorised: largest share of images that are as near to a training image as the nearest
+            twentieth of held-out real images.
+        on_shortfall: ``warn`` in report and manifest, or ``refuse`` to use the images.
+    """
+
+    features: Literal["none", "reference", "efficientnet_lite0"] = "none"
+    neighbours: int = 5
+    min_recognisability: float | None = None
+    min_coverage: float | None = None
+    max_kernel_distance: float | None = None
+    max_memorised: float | None = None
+    on_shortfall: Literal["warn", "refuse"] = "warn"
 
 
 @dataclass(frozen=True)
@@ -198,12 +289,23 @@ class EngineConfig:
         workers: processes; by default one for each available processor.
         device: ``auto`` takes a GPU where there is one.
         max_attempts: tries of a task that fails before it counts as failed for good.
+        micro_batch: images of one process at once in GAN training; larger shares are accumulated.
+            By default all at once.
+        checkpoint_seconds: time between two checkpoints of a GAN training.
+        checkpoints: how many of them are kept.
+        stuck_seconds: how long one process of a training may keep the others waiting.
+        tensorboard: write the progress of GAN trainings for TensorBoard too.
     """
 
     name: Literal["local"] = "local"
     workers: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_attempts: int = 2
+    micro_batch: int | None = None
+    checkpoint_seconds: float = 300.0
+    checkpoints: int = 2
+    stuck_seconds: float = 300.0
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,6 +341,8 @@ class StudySettings:
         arms: settings of each arm by name.
         grid: values for fields of ``training``; their product is the grid.
         metrics: names of the metrics that every evaluation computes.
+        reference: the classifier that judges made images.
+        quality: how made images are measured.
         allow_leakage: run trials whose images descend from held-out groups, and stamp them LEAKY.
     """
 
@@ -253,6 +357,8 @@ class StudySettings:
     arms: dict[str, ArmConfig] = field(default_factory=dict)
     generator: dict[str, Any] = field(default_factory=dict)
     gan_training: GanTrainingConfig = field(default_factory=GanTrainingConfig)
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
     classifier: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     grid: dict[str, list[Any]] = field(default_factory=dict)

@@ -10,7 +10,8 @@
     │   ├── DamagedArtifactError     missing, truncated or altered files
     │   └── StoreBusyError           another run of the same study is alive
     ├── TrainingError            a GAN or classifier could not be trained
-    │   └── NonFiniteLossError       a loss became NaN or infinite
+    │   ├── NonFiniteLossError       a loss became NaN or infinite
+    │   └── InterruptedTrainingError was asked to stop; goes on from its checkpoint
     └── EngineError              tasks could not be run
 
 A message says what was got, what is allowed, and what to do next. The command line prints it
@@ -69,6 +70,10 @@ class TrainingError(SynthtrialError):
 
 class NonFiniteLossError(TrainingError):
     """A loss became NaN or infinite."""
+
+
+class InterruptedTrainingError(TrainingError):
+    """A training was asked to stop; it has left a checkpoint that the next try goes on from."""
 
 
 class EngineError(SynthtrialError):

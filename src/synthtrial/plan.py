@@ -4,8 +4,8 @@
 digest of its ``payload``: everything its result depends on, and nothing else. Nothing is stored
 about progress; it is read off the artifacts and records every time.
 
-    prepare -> split -> allocate -> (train_gan -> synthesize) -> trial (grid) -> select
-            -> trial (replicate) -> exhibits
+    prepare -> split -> allocate -> reference -> train_gan -> synthesize -> filter -> assess
+            -> trial (grid) -> select -> trial (replicate) -> exhibits
 """
 
 from __future__ import annotations
@@ -16,20 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synthtrial.errors import ConfigError, suggest
+from synthtrial.graph import fixed_tasks, selections, trial_task
 from synthtrial.store.artifacts import Store, exists, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.study import Study
-from synthtrial.tasks import (
-    ARTIFACT_KINDS,
-    GRID_REPLICATE,
-    Cell,
-    Task,
-    Trial,
-    fixed_tasks,
-    in_words,
-    selections,
-    trial_task,
-)
+from synthtrial.tasks import ARTIFACT_KINDS, GRID_REPLICATE, Cell, Task, Trial, in_words
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ nowhere else; a study can never make synthtrial import a module of its choosing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -30,6 +31,11 @@ class Component:
         implementation: ``"module:attribute"``, imported by :meth:`load` and not before.
         step_milliseconds: rough cost of a training step on one processor core, for estimates made
             before anything has been measured.
+        identity: ``"module:function"``, where ids keep something else of the options than those
+            off their defaults: called with the options, it returns plain data by name. It leaves
+            out what changes no result, such as a path, and may add what does, such as the digest
+            of a file. Planning calls it: it must be quick and import nothing heavy.
+        trained: of generators, whether it is trained; else it brings images made elsewhere.
     """
 
     name: str
@@ -37,11 +43,21 @@ class Component:
     config: type[Any]
     implementation: str
     step_milliseconds: float | None = None
+    identity: str | None = None
+    trained: bool = True
 
     def load(self) -> Any:
         """Import and return the implementation."""
-        module, _, attribute = self.implementation.partition(":")
-        return getattr(import_module(module), attribute)
+        return _import(self.implementation)
+
+    def load_identity(self) -> Callable[[Any], Mapping[str, Any]] | None:
+        """Import and return the function behind ``identity``, if there is one."""
+        return None if self.identity is None else _import(self.identity)
+
+
+def _import(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 @cache

@@ -42,11 +42,15 @@ class Chosen:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What an id keeps of it: name, algorithm version, and options off their defaults."""
+        """What an id keeps of it: name, algorithm version, and options off their defaults.
+
+        A component with an ``identity`` of its own says itself what is kept of the options.
+        """
+        keep = self.component.load_identity() or non_default
         return {
             "name": self.component.name,
             "version": self.component.version,
-            **non_default(self.options),
+            **keep(self.options),
         }
 
     def load(self) -> Any:
@@ -79,6 +83,7 @@ class Study:
     generator: Chosen | None
     arms: Mapping[str, Arm]
     configurations: tuple[Mapping[str, Any], ...]
+    reference_training: TrainingConfig
 
     @property
     def name(self) -> str:
@@ -108,6 +113,12 @@ class Study:
         return (
             settings.statistics.minority or settings.balance.classes or settings.imbalance.classes
         )
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether a reference classifier judges made images."""
+        filtering = any(arm.settings.filter is not None for arm in self.arms.values())
+        return filtering or self.settings.quality.features != "none"
 
     def snapshot(self) -> str:
         """Return the whole study as YAML that :func:`load` reads back to an equal one."""
@@ -201,6 +212,7 @@ def _check(raw: Any, where: str) -> Study:
             generator=_choose("generator", settings.generator) if settings.generator else None,
             arms=arms,
             configurations=_configurations(settings),
+            reference_training=_reference_training(settings),
         )
     except OmegaConfBaseException as error:
         raise ConfigError(f"study '{where}': {_explain(error)}") from None
@@ -286,8 +298,7 @@ def _configurations(settings: StudySettings) -> tuple[Mapping[str, Any], ...]:
             raise ConfigError(f"grid: unknown axis '{axis}': {suggest(axis, allowed)}")
         if not values:
             raise ConfigError(f"grid: the axis '{axis}' has no values; give at least one")
-    schema = OmegaConf.structured(TrainingConfig)
-    OmegaConf.set_readonly(schema, value=False)
+    schema = _training_schema()
     axes = [
         [_axis_value(schema, axis, value) for value in values]
         for axis, values in settings.grid.items()
@@ -296,6 +307,23 @@ def _configurations(settings: StudySettings) -> tuple[Mapping[str, Any], ...]:
         dict(zip(settings.grid, combination, strict=True))
         for combination in itertools.product(*axes)
     )
+
+
+def _reference_training(settings: StudySettings) -> TrainingConfig:
+    allowed = {field.name for field in dataclasses.fields(TrainingConfig)} - {"checkpoint"}
+    schema = _training_schema()
+    changes = {}
+    for name, value in settings.reference.training.items():
+        if name not in allowed:
+            raise ConfigError(f"reference.training.{name}: {suggest(name, allowed)}")
+        changes[name] = _axis_value(schema, name, value)
+    return dataclasses.replace(settings.training, checkpoint="last", **changes)
+
+
+def _training_schema() -> Any:
+    schema = OmegaConf.structured(TrainingConfig)
+    OmegaConf.set_readonly(schema, value=False)
+    return schema
 
 
 def _axis_value(schema: Any, axis: str, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -19,12 +20,14 @@ from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.attempts import live
 from synthtrial.store.files import entries
 from synthtrial.store.maintenance import collect_garbage, usage
+from synthtrial.store.root import PROGRESS_FILE, UNFINISHED
 from synthtrial.store.verification import verify_store
 from synthtrial.study import Study, load
 from synthtrial.targets import with_target
 from synthtrial.tasks import ARTIFACT_KINDS
 
 _SHOWN_FAILURES = 10
+_SHOWN_TASKS = 50
 
 
 def human_bytes(count: float) -> str:
@@ -128,6 +131,17 @@ def show_reasons(console: Console, reasons: Mapping[tuple[str, str], int], empty
         console.print(f"{count} x {kind}: {reason}")
 
 
+def show_ready(console: Console, plan: Plan) -> None:
+    """Print the tasks that could run now, with their ids."""
+    ready = list(plan.ready())
+    for task in ready[:_SHOWN_TASKS]:
+        console.print(f"{task.id}  {task.kind:<11} {task.label}")
+    if len(ready) > _SHOWN_TASKS:
+        console.print(f"... and {len(ready) - _SHOWN_TASKS} more (`plan --json` has them all)")
+    if not ready:
+        console.print("No task could run now: everything is done, or waits for one that failed.")
+
+
 def status_json(plan: Plan, store: Store | None) -> dict[str, Any]:
     """Return what `status` says, for programs."""
     failures = {id_: failure for id_, failure in plan.failures.items() if failure.final}
@@ -136,6 +150,7 @@ def status_json(plan: Plan, store: Store | None) -> dict[str, Any]:
         "store": plan.study.settings.store.path,
         "complete": plan.complete,
         "running": _running(plan, store),
+        "trainings": _trainings(plan, store),
         "stages": _stages(plan),
         "failures": [
             {"id": id_, "label": plan.tasks[id_].label, "message": failure.message}
@@ -158,6 +173,15 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
     for attempt in found["running"]:
         console.print(
             f"running: process {attempt['pid']} on {attempt['host']} since {attempt['started_at']}"
+        )
+    for training in found["trainings"]:
+        seen = training["recognised"]
+        mean = f", {sum(seen.values()) / len(seen):.0%} of samples recognised" if seen else ""
+        console.print(
+            f"  {training['label']}: step {training['step']}/{training['steps']}, "
+            f"{training['images_per_second']:,.0f} images/s, losses "
+            f"G {training['generator_loss']:.3f} D {training['discriminator_loss']:.3f}{mean}; "
+            f"samples in {training['samples']}"
         )
     show_failures(console, plan)
     if found["complete"]:
@@ -288,3 +312,19 @@ def _running(plan: Plan, store: Store | None) -> list[dict[str, Any]]:
     mine = [attempt for attempt in found if attempt.study == plan.study.name]
     names = ("host", "pid", "started_at", "engine")
     return [{name: getattr(attempt, name) for name in names} for attempt in mine]
+
+
+def _trainings(plan: Plan, store: Store | None) -> list[dict[str, Any]]:
+    """Return how far the GAN trainings are that have begun and not ended."""
+    found = []
+    if store is None:
+        return []
+    for task in plan.tasks.values():
+        if task.kind == "train_gan" and task.id not in plan.done:
+            folder = store.root / UNFINISHED / task.id
+            try:
+                known = json.loads((folder / PROGRESS_FILE).read_text())
+            except (OSError, ValueError):  # not begun
+                continue
+            found.append({"label": task.label, "samples": str(folder / "samples"), **known})
+    return found

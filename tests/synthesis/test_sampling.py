@@ -5,20 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from synthtrial.classify.saving import write_network
 from synthtrial.errors import DamagedArtifactError, DataError, StoreError
 from synthtrial.synthesis.generators import PROJECTION, ProjectionConfig
-from synthtrial.synthesis.sampling import read_generator, sample_shard, write_generator
-from synthtrial.synthesis.training import build_networks
+from synthtrial.synthesis.networks import build_networks
+from synthtrial.synthesis.sampling import GENERATOR, read_generator, sample_shard
 
 CLASSES = ("ash", "crack", "dent")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +33,12 @@ def build(channels=3):
 def artifact(tmp_path):
     built, options, shape = build()
     state = built.generator.state_dict()
-    write_generator(tmp_path, PROJECTION, options, state, classes=CLASSES, **shape)
+    write_network(tmp_path, GENERATOR, PROJECTION, options, state, classes=CLASSES, **shape)
     return Folder(tmp_path)
+
+
+def make(*arguments, **place):
+    return np.concatenate(list(sample_shard(*arguments, **place)))
 
 
 def vectors(count):
@@ -65,7 +62,7 @@ def test_reading_leaves_the_random_state_alone(artifact):
 
 
 def test_images_are_bytes_with_channels_last(artifact):
-    images_MHWC = sample_shard(read_generator(artifact), vectors(7), seed=0, draw=0, shard=0)
+    images_MHWC = make(read_generator(artifact), vectors(7), seed=0, draw=0, shard=0)
     assert images_MHWC.shape == (7, 8, 8, 3)
     assert images_MHWC.dtype == np.uint8
     assert images_MHWC.std() > 5
@@ -73,20 +70,20 @@ def test_images_are_bytes_with_channels_last(artifact):
 
 def test_a_shard_depends_on_its_number_and_begins_the_same_when_shorter(artifact):
     generator = read_generator(artifact)
-    first = sample_shard(generator, vectors(300), seed=0, draw=0, shard=0)
-    again = sample_shard(generator, vectors(300), seed=0, draw=0, shard=0)
-    prefix = sample_shard(generator, vectors(300)[:256], seed=0, draw=0, shard=0)
+    first = make(generator, vectors(300), seed=0, draw=0, shard=0)
+    again = make(generator, vectors(300), seed=0, draw=0, shard=0)
+    prefix = make(generator, vectors(300)[:256], seed=0, draw=0, shard=0)
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(first[:256], prefix)
     for other in ({"seed": 1}, {"draw": 1}, {"shard": 1}):
         place = {"seed": 0, "draw": 0, "shard": 0} | other
-        assert (sample_shard(generator, vectors(300), **place) != first).any()
+        assert (make(generator, vectors(300), **place) != first).any()
 
 
 def test_the_label_vector_changes_the_image_and_the_latent_stays(artifact):
     generator = read_generator(artifact)
-    here = sample_shard(generator, np.array([[1, 0, 0], [0, 1, 0]]), seed=0, draw=0, shard=0)
-    there = sample_shard(generator, np.array([[0, 0, 1], [0, 1, 0]]), seed=0, draw=0, shard=0)
+    here = make(generator, np.array([[1, 0, 0], [0, 1, 0]]), seed=0, draw=0, shard=0)
+    there = make(generator, np.array([[0, 0, 1], [0, 1, 0]]), seed=0, draw=0, shard=0)
     assert (here[0] != there[0]).any()
     np.testing.assert_array_equal(here[1], there[1])
 
@@ -94,7 +91,7 @@ def test_the_label_vector_changes_the_image_and_the_latent_stays(artifact):
 @pytest.mark.parametrize("bad", [np.zeros((2, 2)), np.full((2, 3), -1), np.full((2, 3), np.nan)])
 def test_vectors_that_are_not_of_its_classes_are_refused(artifact, bad):
     with pytest.raises(DataError, match="ash, crack, dent"):
-        sample_shard(read_generator(artifact), bad, seed=0, draw=0, shard=0)
+        make(read_generator(artifact), bad, seed=0, draw=0, shard=0)
 
 
 def test_a_generator_of_another_version_is_refused(artifact):

@@ -1,10 +1,3 @@
-import json
-import os
-import runpy
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +5,9 @@ import torch
 from synthtrial.config import GanTrainingConfig
 from synthtrial.errors import ConfigError, NonFiniteLossError, TrainingError
 from synthtrial.synthesis.generators import PROJECTION, Networks, ProjectionConfig
-from synthtrial.synthesis.training import build_networks, train_gan
+from synthtrial.synthesis.networks import build_networks
+from synthtrial.synthesis.ranks import Ranks
+from synthtrial.synthesis.training import Surroundings, train_gan
 
 OPTIONS = ProjectionConfig(latent=8, width=8)
 
@@ -47,7 +42,14 @@ def train(config=None, *, draw=0, index=None, built=None, **options):
     index = np.arange(len(images_NCHW)) if index is None else index
     config = GanTrainingConfig(**({"steps": 4, "global_batch": 8} | (config or {})))
     return train_gan(
-        built or networks(), images_NCHW, index, targets_NK, config, seed=0, draw=draw, **options
+        built or networks(),
+        images_NCHW,
+        index,
+        targets_NK,
+        config,
+        seed=0,
+        draw=draw,
+        around=Surroundings(**options),
     )
 
 
@@ -88,7 +90,7 @@ def test_rows_outside_the_index_are_never_seen():
 
 def test_images_too_many_for_the_device_are_gathered_instead(monkeypatch):
     resident = train()
-    monkeypatch.setattr("synthtrial.synthesis.training.RESIDENT_BYTES", 0)
+    monkeypatch.setattr("synthtrial.synthesis.batches.RESIDENT_BYTES", 0)
     assert not differs(resident, train())
 
 
@@ -105,10 +107,10 @@ def test_the_result_says_what_was_done(monkeypatch):
 
 def test_a_report_can_stop_the_training():
     seen = []
-    result = train({"steps": 9}, report=lambda step, losses: seen.append(losses) or step == 5)
+    result = train({"steps": 9}, report=lambda step, figures, _: seen.append(figures) or step == 5)
     assert result.steps == 5
     assert len(seen) == 5
-    assert set(seen[0]) == {"generator_loss", "discriminator_loss"}
+    assert set(seen[0]) == {"generator_loss", "discriminator_loss", "images_per_second"}
 
 
 def test_without_ema_the_last_weights_are_kept():
@@ -161,17 +163,9 @@ def test_unknown_labels_condition_as_absent():
     assert not differs(plain, masked)
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"steps": 0}, "gan_training.steps is 0"),
-        ({"ema": 1.0}, "gan_training.ema is 1.0"),
-        ({"diffaugment": ["blur"]}, "'blur'.*Allowed: color, cutout, translation"),
-    ],
-)
-def test_a_setting_out_of_range_is_refused(setting, message):
-    with pytest.raises(ConfigError, match=message):
-        train(setting)
+def test_an_unknown_transform_is_refused():
+    with pytest.raises(ConfigError, match=r"'blur'.*Allowed: color, cutout, translation"):
+        train({"diffaugment": ["blur"]})
 
 
 def test_no_rows_are_refused():
@@ -181,80 +175,4 @@ def test_no_rows_are_refused():
 
 def test_ranks_without_a_process_group_are_refused():
     with pytest.raises(TrainingError, match="rank 1 of 2"):
-        train(rank=1, world_size=2)
-
-
-RANK = """
-import json, os, sys
-import numpy as np, torch
-import torch.distributed as dist
-from synthtrial.config import GanTrainingConfig
-from synthtrial.synthesis.generators import PROJECTION, ProjectionConfig
-from synthtrial.synthesis.training import build_networks, train_gan
-
-def train(path, rank, world_size):
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, size=(30, 1, 8, 8), dtype=np.uint8)
-    targets = np.eye(3, dtype=np.float32)[np.arange(30) % 3]
-    networks = build_networks(
-        PROJECTION, ProjectionConfig(latent=8, width=8), channels=1, size=8, classes=3,
-        multi_label=False, seed=0, draw=0,
-    )
-    config = GanTrainingConfig(steps=6, global_batch=9, discriminator_steps=2)  # 4 and 5 images
-    calls = []
-    result = train_gan(
-        networks, images, np.arange(30), targets, config, seed=0, draw=0, rank=rank,
-        world_size=world_size, report=lambda step, losses: calls.append(step) or step == 4,
-    )
-    np.savez(path, **{name: value.numpy() for name, value in result.ema_state.items()})
-    return [result.steps, result.images_seen, result.history, calls]
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    print(json.dumps(train(sys.argv[1], dist.get_rank(), dist.get_world_size())))
-    dist.destroy_process_group()
-"""
-
-
-def launch(script, path, rank, port):
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-    group |= {"WORLD_SIZE": "2", "RANK": str(rank), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", script, path],
-        env=os.environ | group,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_two_processes_train_what_one_would(tmp_path):
-    script = tmp_path / "rank.py"
-    script.write_text(RANK)
-    paths = [tmp_path / "0.npz", tmp_path / "1.npz"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = [launch(script, path, rank, port) for rank, path in enumerate(paths)]
-    try:
-        alone = runpy.run_path(str(script))["train"](tmp_path / "alone.npz", 0, 1)
-        ends = [process.communicate(timeout=120) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0, 0], ends
-    steps, seen, history, calls = alone
-    assert (steps, seen, calls) == (4, 4 * 2 * 9, [1, 2, 3, 4])
-    expected = dict(np.load(tmp_path / "alone.npz"))
-    states = [dict(np.load(path)) for path in paths]
-    for rank, (out, _) in enumerate(ends):
-        steps_there, seen_there, history_there, calls_there = json.loads(out)
-        assert (steps_there, seen_there) == (steps, seen)
-        assert calls_there == (calls if rank == 0 else [])
-        for name in history:
-            np.testing.assert_allclose(history_there[name], history[name], rtol=1e-4, atol=1e-5)
-        for name, value in expected.items():
-            np.testing.assert_allclose(states[rank][name], value, rtol=1e-3, atol=1e-5)
-            np.testing.assert_array_equal(states[rank][name], states[0][name])
+        train(ranks=Ranks(1, 2))

@@ -1,32 +1,44 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from synthtrial.synthesis.generators import PROJECTION, ProjectionConfig
+from synthtrial.synthesis.generators import (
+    CONCAT,
+    PROGRESSIVE,
+    PROJECTION,
+    ConcatConfig,
+    ProgressiveConfig,
+    ProjectionConfig,
+)
 from synthtrial.testing.generators import CHECKS, GeneratorCase
 
 SMALL = ProjectionConfig(latent=8, width=8)
+PLAIN = ConcatConfig(latent=8, width=8, max_width=16)
+GROWING = ProgressiveConfig(latent=16, feature_base=64, feature_max=8, group=2)
+COLOUR = {"channels": 3, "size": 16, "classes": 4, "multi_label": True}
 CASES = {
-    "digits": GeneratorCase(PROJECTION, SMALL),
-    "colour, several labels": GeneratorCase(
-        PROJECTION, SMALL, channels=3, size=16, classes=4, multi_label=True
-    ),
-    "28 pixels, logistic loss": GeneratorCase(
+    "projection": GeneratorCase(PROJECTION, SMALL),
+    "projection, colour, several labels": GeneratorCase(PROJECTION, SMALL, **COLOUR),
+    "projection, logistic, 28 pixels": GeneratorCase(
         PROJECTION, ProjectionConfig(latent=4, width=8, max_width=8, loss="logistic"), size=28
+    ),
+    "projection, wgan_gp": GeneratorCase(PROJECTION, replace(SMALL, loss="wgan_gp")),
+    "concat": GeneratorCase(CONCAT, PLAIN),
+    "concat, hinge, colour, several labels": GeneratorCase(
+        CONCAT, replace(PLAIN, loss="hinge", upsampling="nearest"), **COLOUR
+    ),
+    "concat, wgan_gp": GeneratorCase(CONCAT, replace(PLAIN, loss="wgan_gp")),
+    "progressive": GeneratorCase(PROGRESSIVE, GROWING, size=16),
+    "progressive, colour, several labels": GeneratorCase(
+        PROGRESSIVE, replace(GROWING, label_loss_on="both"), **COLOUR
     ),
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_the_projection_gan_keeps_the_contract(check, case):
+def test_our_families_keep_the_contract(check, case):
     check(case)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-from synthtrial.errors import StoreError, SynthtrialError
+from synthtrial.errors import InterruptedTrainingError, StoreError, SynthtrialError
 from synthtrial.store.artifacts import Store
 from synthtrial.tasks import Task
 from synthtrial.work import Context, run_task
@@ -86,6 +86,8 @@ def attempt(store: Store, task: Task, context: Context) -> Outcome:
     started = time.monotonic()
     try:
         message = run_task(store, task, context)
+    except InterruptedTrainingError as error:  # as good as lost, but for its checkpoint
+        outcome = Outcome(task.id, "lost", str(error), retry=True)
     except SynthtrialError as error:
         # A deliberate error would come again; a broken store would break every other task too.
         outcome = Outcome(task.id, "failed", str(error), fatal=isinstance(error, StoreError))

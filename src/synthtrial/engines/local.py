@@ -116,10 +116,10 @@ class LocalEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop all workers: idle ones at their own pace, busy ones at once."""
+        """Stop all workers: idle ones at their own pace, busy ones when their state is saved."""
         for worker in self._workers:
-            if worker.job is not None:
-                worker.process.kill()
+            if worker.job is not None:  # most die of it; a GAN training saves a checkpoint first
+                worker.process.terminate()
             worker.pipe.close()
         deadline = time.monotonic() + _STOP_SECONDS
         for worker in self._workers:

@@ -8,9 +8,12 @@ arrays hold them in sorted order, whatever the order of a file's columns.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,21 @@ import pyarrow.parquet as pq
 from synthtrial.errors import DamagedArtifactError, DataError
 from synthtrial.store.artifacts import Artifact, mend
 from synthtrial.store.files import storage_errors
-from synthtrial.store.shards import PREFIX, ROW_GROUP_BYTES, RowGroup, UInt8Array, decode_png
+from synthtrial.store.shards import (
+    PREFIX,
+    ROW_GROUP_BYTES,
+    RowGroup,
+    UInt8Array,
+    decode_png,
+    encode_png,
+)
 from synthtrial.store.shards import ImageRow as ImageRow
 
 MISSING = -2  # a null label, in int8 arrays
 _TEXT_COLUMNS = ("sample_id", "group_id")
 _READ_ROWS = 256
+_ENCODED_TOGETHER = 64  # images a thread is handed at once
+_ENCODED_AHEAD = 8  # such bundles under way
 
 ObjectArray = np.ndarray[Any, np.dtype[np.object_]]
 
@@ -72,6 +84,7 @@ def write_shards(
     *,
     shard_bytes: int,
     synthetic: bool = False,
+    encoders: int = 1,
 ) -> list[str]:
     """Write images as ``shard-00000.parquet``, ...; memory holds one row group at a time.
 
@@ -81,6 +94,7 @@ def write_shards(
         classes: names of all classes, in the order of the label columns.
         shard_bytes: encoded size of images at which a shard is closed.
         synthetic: add the columns that only synthetic images have.
+        encoders: threads that encode images while the next rows are made.
 
     Returns:
         Names of the files; at least one, however few the rows.
@@ -91,27 +105,27 @@ def write_shards(
     """
     if shard_bytes < 1:
         raise DataError(f"shard_bytes is {shard_bytes}; it must be at least 1.")
-    encoder = RowGroup(tuple(classes), synthetic)
+    group = RowGroup(tuple(classes), synthetic)
     names: list[str] = []
     writer: pq.ParquetWriter | None = None
     written = 0
     with storage_errors(folder):
         try:
-            for row in rows:
+            for row, png in _encoded(rows, group, encoders):
                 if writer is None:
                     names.append(shard_name(len(names)))
-                    writer, written = encoder.open(folder / names[-1]), 0
-                written += encoder.add(row)
-                if encoder.bytes >= ROW_GROUP_BYTES or written >= shard_bytes:
-                    encoder.flush(writer)
+                    writer, written = group.open(folder / names[-1]), 0
+                written += group.add(row, png)
+                if group.size >= ROW_GROUP_BYTES or written >= shard_bytes:
+                    group.flush(writer)
                 if written >= shard_bytes:
                     writer.close()
                     writer = None
             if not names:
                 names.append(shard_name(0))
-                writer = encoder.open(folder / names[-1])
+                writer = group.open(folder / names[-1])
             if writer is not None:
-                encoder.flush(writer)
+                group.flush(writer)
         finally:
             if writer is not None:
                 writer.close()
@@ -119,7 +133,12 @@ def write_shards(
 
 
 def write_shard(
-    path: Path, rows: Iterable[ImageRow], classes: Sequence[str], *, synthetic: bool = False
+    path: Path,
+    rows: Iterable[ImageRow],
+    classes: Sequence[str],
+    *,
+    synthetic: bool = False,
+    encoders: int = 1,
 ) -> None:
     """Write images as exactly one shard.
 
@@ -128,17 +147,48 @@ def write_shard(
         rows: images, all of one shape.
         classes: names of all classes, in the order of the label columns.
         synthetic: add the columns that only synthetic images have.
+        encoders: threads that encode images while the next rows are made.
 
     Raises:
         DataError, StoreError: as :func:`write_shards`.
     """
-    encoder = RowGroup(tuple(classes), synthetic)
-    with storage_errors(path.parent), encoder.open(path) as writer:
-        for row in rows:
-            encoder.add(row)
-            if encoder.bytes >= ROW_GROUP_BYTES:
-                encoder.flush(writer)
-        encoder.flush(writer)
+    group = RowGroup(tuple(classes), synthetic)
+    with storage_errors(path.parent), group.open(path) as writer:
+        for row, png in _encoded(rows, group, encoders):
+            group.add(row, png)
+            if group.size >= ROW_GROUP_BYTES:
+                group.flush(writer)
+        group.flush(writer)
+
+
+def _encoded(
+    rows: Iterable[ImageRow], group: RowGroup, encoders: int
+) -> Iterator[tuple[ImageRow, bytes]]:
+    """Yield rows with their encoded images, encoding behind the back of who makes the rows."""
+    source = iter(rows)
+    under_way: deque[Future[list[tuple[ImageRow, bytes]]]] = deque()
+    with ThreadPoolExecutor(encoders) as pool:
+        while bundle := list(islice(source, _ENCODED_TOGETHER)):
+            for row in bundle:
+                group.check(row)
+            under_way.append(pool.submit(_encode, bundle))
+            if len(under_way) > _ENCODED_AHEAD:
+                yield from under_way.popleft().result()
+        for future in under_way:
+            yield from future.result()
+
+
+def _encode(bundle: Sequence[ImageRow]) -> list[tuple[ImageRow, bytes]]:
+    return [(row, encode_png(row.image_HWC)) for row in bundle]
+
+
+def is_shard_of(path: Path, rows: int) -> bool:
+    """Say whether a complete shard of so many images is there."""
+    try:
+        found: int = pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowException):
+        return False
+    return found == rows
 
 
 def read_labels(artifact: Artifact) -> LabelTable:

@@ -13,7 +13,9 @@ from synthtrial.store.files import storage_errors, write_file
 
 SCHEMA = 1
 STORE_FILE = "store.json"
-RESERVED = ("records", "attempts", "studies")  # folders of the store that hold no artifacts
+UNFINISHED = "unfinished"  # checkpoints and shards of tasks that have not ended
+PROGRESS_FILE = "progress.json"  # in the folder of one that says how far it is
+RESERVED = ("records", "attempts", "studies", UNFINISHED)  # folders that hold no artifacts
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 

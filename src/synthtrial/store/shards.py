@@ -75,7 +75,7 @@ class RowGroup:
 
     classes: tuple[str, ...]
     synthetic: bool
-    bytes: int = 0
+    size: int = 0  # of its encoded images, in bytes
     shape: tuple[int, ...] | None = None
     ids: set[str] = field(default_factory=set)
     columns: dict[str, list[Any]] = field(default_factory=dict)
@@ -99,10 +99,8 @@ class RowGroup:
             write_page_checksum=True,
         )
 
-    def add(self, row: ImageRow) -> int:
-        """Take a row; return the encoded bytes of its image."""
-        self._check(row)
-        png = encode_png(row.image_HWC)
+    def add(self, row: ImageRow, png: bytes) -> int:
+        """Take a row and its encoded image; return the bytes of that."""
         values: dict[str, Any] = {
             "sample_id": row.sample_id,
             "group_id": row.group_id,
@@ -114,7 +112,7 @@ class RowGroup:
             values |= {name: getattr(row, name) for name in _SYNTHETIC_COLUMNS}
         for name, value in values.items():
             self.columns[name].append(value)
-        self.bytes += len(png)
+        self.size += len(png)
         return len(png)
 
     def flush(self, writer: pq.ParquetWriter) -> None:
@@ -124,9 +122,14 @@ class RowGroup:
             table = pa.table(self.columns, schema=self.schema)
             writer.write_table(table, row_group_size=count)
         self.columns = {name: [] for name in self.schema.names}
-        self.bytes = 0
+        self.size = 0
 
-    def _check(self, row: ImageRow) -> None:
+    def check(self, row: ImageRow) -> None:
+        """Refuse a row that would spoil the shard.
+
+        Raises:
+            DataError: image type or shape, label, class name, or a repeated id.
+        """
         image, name = row.image_HWC, row.sample_id
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
             raise DataError(

@@ -1,41 +1,27 @@
-"""Trained generators on disk, and the images they make.
+"""Trained generators, and the images they make.
 
-A generator is kept as ``generator.safetensors`` (the averaged weights) beside ``generator.json``
-(what to build before loading them). Image i of shard s is made from its label vector and from the
-i-th latent of the stream (seed, draw, s): never from what else was made, or where.
+A generator is kept as :mod:`synthtrial.classify.saving` keeps networks. Image i of shard s is made
+from its label vector and from the i-th latent of the stream (seed, draw, s): never from what else
+was made, or where.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from synthtrial.errors import DamagedArtifactError, DataError, StoreError
+from synthtrial.classify.saving import Files, load_weights, read_description
+from synthtrial.errors import DataError
 from synthtrial.identity import stream
-from synthtrial.registry import Component, find
 
-WEIGHTS = "generator.safetensors"
-DESCRIPTION = "generator.json"
+GENERATOR = "generator"  # stem of its files
 _BATCH = 256  # images at once; fixed, as other batches may round differently
-
-
-class Files(Protocol):
-    """A committed artifact, as far as it matters here."""
-
-    def file(self, name: str) -> Path:
-        """Return the path of a file of the artifact."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -57,43 +43,6 @@ class TrainedGenerator:
     size: int
 
 
-def write_generator(
-    folder: Path,
-    component: Component,
-    options: Any,
-    state: Mapping[str, Tensor],
-    *,
-    channels: int,
-    size: int,
-    classes: Sequence[str],
-    multi_label: bool,
-) -> None:
-    """Write a generator's averaged weights and description.
-
-    Args:
-        folder: an existing folder, usually that of a draft artifact.
-        component: the generator family.
-        options: the instance of its config dataclass that built it.
-        state: ``GanResult.ema_state``.
-        channels: of the images.
-        size: height and width in pixels.
-        classes: names in the order of label vectors (sorted).
-        multi_label: whether the data are multi-label.
-    """
-    description = {
-        "component": component.name,
-        "version": component.version,
-        "options": dataclasses.asdict(options),
-        "channels": channels,
-        "size": size,
-        "classes": list(classes),
-        "multi_label": multi_label,
-    }
-    text = json.dumps(description, indent=2, ensure_ascii=False)
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
-
-
 def read_generator(artifact: Files, device: torch.device | str = "cpu") -> TrainedGenerator:
     """Build a generator and load its weights.
 
@@ -102,14 +51,7 @@ def read_generator(artifact: Files, device: torch.device | str = "cpu") -> Train
         ConfigError: its family is not installed.
         DamagedArtifactError: a file is missing or cannot be read.
     """
-    description = _describe(artifact.file(DESCRIPTION))
-    component = find("generator", description["component"])
-    if component.version != description["version"]:
-        raise StoreError(
-            f"{artifact.file(DESCRIPTION)} was made by version {description['version']} of the "
-            f"generator '{component.name}'; version {component.version} is installed. Run the "
-            "study again to train a new one, or install the package that made it."
-        )
+    component, description = read_description(artifact, GENERATOR, "generator")
     with torch.random.fork_rng(devices=[]):
         networks = component.load()(
             component.config(**description["options"]),
@@ -118,14 +60,7 @@ def read_generator(artifact: Files, device: torch.device | str = "cpu") -> Train
             classes=len(description["classes"]),
             multi_label=description["multi_label"],
         )
-    weights = artifact.file(WEIGHTS)
-    try:
-        networks.generator.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError) as error:
-        raise DamagedArtifactError(
-            f"{weights} does not hold the weights of this generator ({error}). Run "
-            f"`synthtrial verify`, delete the folder {weights.parent} and run the study again."
-        ) from error
+    load_weights(networks.generator, artifact, GENERATOR)
     return TrainedGenerator(
         networks.generator.to(device).eval().requires_grad_(False),
         networks.latent,
@@ -133,17 +68,6 @@ def read_generator(artifact: Files, device: torch.device | str = "cpu") -> Train
         description["channels"],
         description["size"],
     )
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    try:
-        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DamagedArtifactError(
-            f"{path} is no JSON ({error}). Run `synthtrial verify`, delete the folder "
-            f"{path.parent} and run the study again."
-        ) from error
-    return description
 
 
 @torch.inference_mode()
@@ -155,8 +79,8 @@ def sample_shard(
     draw: int,
     shard: int,
     device: torch.device | str = "cpu",
-) -> npt.NDArray[np.uint8]:
-    """Make the images of one shard.
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Make the images of one shard, batch by batch.
 
     Args:
         generator: from :func:`read_generator`, on ``device``.
@@ -166,8 +90,8 @@ def sample_shard(
         shard: number of the shard.
         device: where the generator is.
 
-    Returns:
-        images_MHWC, uint8.
+    Yields:
+        images_BHWC, uint8, in the order of the vectors.
 
     Raises:
         DataError: the vectors are not of this generator's classes, or not 0 and 1.
@@ -181,11 +105,13 @@ def sample_shard(
     latents = stream(seed, "synthesis", draw, shard)
     z_MZ = torch.from_numpy(latents.standard_normal((count, generator.latent), dtype=np.float32))
     y_MK = torch.from_numpy(np.asarray(vectors_MK, dtype=np.float32))
-    shape = (count, generator.size, generator.size, generator.channels)
-    images_MHWC = np.empty(shape, dtype=np.uint8)
     for start in range(0, count, _BATCH):
         part = slice(start, start + _BATCH)
         x_BCHW = generator.module(z_MZ[part].to(device), y_MK[part].to(device))
-        pixels_BCHW = ((x_BCHW + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        images_MHWC[part] = pixels_BCHW.permute(0, 2, 3, 1).cpu().numpy()
-    return images_MHWC
+        yield to_pixels(x_BCHW).transpose(0, 2, 3, 1)
+
+
+def to_pixels(x_BCHW: Tensor) -> npt.NDArray[np.uint8]:
+    """Return images in [-1, 1] as uint8; what lies outside is clipped."""
+    pixels_BCHW = ((x_BCHW + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels_BCHW.cpu().numpy()

@@ -20,6 +20,10 @@ def check_component(component: Component) -> None:
     assert config.__dataclass_params__.frozen, f"{config} must be frozen"  # type: ignore[attr-defined]
     canonical_json(dataclasses.asdict(config()))
     assert component.version >= 1, "versions count from 1"
-    module, _, attribute = component.implementation.partition(":")
-    assert module, f"the implementation '{component.implementation}' must read 'module:attribute'"
-    assert attribute, f"the implementation '{component.implementation}' names no attribute"
+    for label in ("implementation", "identity"):
+        place = getattr(component, label)
+        if label == "identity" and place is None:
+            continue
+        module, _, attribute = place.partition(":")
+        assert module, f"the {label} '{place}' must read 'module:attribute'"
+        assert attribute, f"the {label} '{place}' names no attribute"

@@ -21,13 +21,18 @@ _WORK: dict[TaskKind, str] = {
     "prepare": "synthtrial.work.prepare:prepare",
     "split": "synthtrial.work.prepare:split",
     "allocate": "synthtrial.work.generate:allocate_images",
+    "reference": "synthtrial.work.reference:train_reference",
     "train_gan": "synthtrial.work.generate:train_generator",
     "synthesize": "synthtrial.work.generate:synthesize",
+    "filter": "synthtrial.work.judge:filter_images",
+    "assess": "synthtrial.work.judge:assess",
     "trial": "synthtrial.work.trial:run_trial",
     "select": "synthtrial.work.select:select",
     "exhibits": "synthtrial.work.exhibits:exhibit",
 }
-_NUMERIC: frozenset[TaskKind] = frozenset({"train_gan", "synthesize", "trial"})
+_NUMERIC: frozenset[TaskKind] = frozenset(
+    {"reference", "train_gan", "synthesize", "filter", "assess", "trial"}
+)
 
 
 def run_task(store: Store, task: Task, context: Context) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -17,7 +18,12 @@ from synthtrial.errors import StoreError
 from synthtrial.store.artifacts import Artifact, Store, read_artifact
 from synthtrial.store.cache import ImageArrays, load_arrays
 from synthtrial.store.records import RecordWriter
+from synthtrial.store.root import UNFINISHED
 from synthtrial.study import Study, load
+from synthtrial.tasks import Task
+
+if TYPE_CHECKING:  # it imports torch
+    from synthtrial.synthesis.ranks import Ranks
 
 _CPU_THREADS = 1
 
@@ -29,16 +35,23 @@ class Context:
         store: the store.
         engine: name of the engine, for records.
         device: ``auto``, ``cpu`` or ``cuda``.
+        ranks: the processes that share each task, of which this is one; None for this one alone.
     """
 
     def __init__(
-        self, store: Store, *, engine: str, device: Literal["auto", "cpu", "cuda"] = "auto"
+        self,
+        store: Store,
+        *,
+        engine: str,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        ranks: Ranks | None = None,
     ) -> None:
         self.store = store
         self.engine = engine
         self.host = socket.gethostname()
         self.writer = RecordWriter(store)
         self._device = device
+        self._ranks = ranks
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +78,22 @@ class Context:
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that share a task, and which of them this is."""
+        from synthtrial.synthesis.ranks import ALONE
+
+        return self._ranks or ALONE
+
+    @property
+    def encoders(self) -> int:
+        """Threads that encode images while a GPU, or this thread, makes the next ones."""
+        return max(1, len(os.sched_getaffinity(0)) - 1) if self.device == "cuda" else 1
+
+    def unfinished(self, task: Task) -> Path:
+        """Return the folder of what a task keeps for its next try; its result removes it."""
+        return self.store.root / UNFINISHED / task.id
 
     def make_deterministic(self) -> None:
         """Set threads and kernels so that equal tasks give equal bits."""

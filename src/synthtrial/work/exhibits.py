@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from synthtrial.data.labels import class_index, locate
 from synthtrial.data.splits import select
@@ -16,12 +12,24 @@ from synthtrial.store.artifacts import Descent, draft
 from synthtrial.store.files import write_file
 from synthtrial.tasks import Task
 from synthtrial.work.context import Context
+from synthtrial.work.images import made_images
+from synthtrial.work.pictures import write_sheet
 
 TILES = 12
+
+#: By what :func:`made_images` calls it: the kind of artifact, and how a strip names it.
+_ARTIFACTS = {
+    "synthetic": ("synthetic", "id"),
+    "kept": ("filtered", "kept"),
+    "dose": ("allocation", "dose"),
+}
 
 
 def exhibit(task: Task, context: Context) -> None:
     """Commit strips of real and synthetic images of each class of interest.
+
+    Of an arm with a filter, or a dose of such an arm's images, they show what it adds and not what
+    the filter left out.
 
     ``exhibits.json`` lists them: file, role (``real`` or ``synthetic``), class, number of tiles
     and, for synthetic ones, the arm and the regimen.
@@ -31,17 +39,22 @@ def exhibit(task: Task, context: Context) -> None:
     classes = payload["classes"] or list(context.artifact("dataset", dataset).info["classes"])
     strips: list[dict[str, Any]] = [{"role": "real", "id": dataset}, *payload["synthetic"]]
     inputs = {"dataset": dataset, "split": split}
-    inputs |= {f"synthetic-{i}": f"synthetic/{s['id']}" for i, s in enumerate(strips[1:])}
+    for number, strip in enumerate(strips[1:]):
+        for role, (kind, key) in _ARTIFACTS.items():
+            if key in strip:
+                inputs[f"{role}-{number}"] = f"{kind}/{strip[key]}"
     lineage = [Descent(split, ("train",), None)]
     with draft(context.store, "exhibits", task.id, inputs=inputs, lineage=lineage) as made:
         pictures: list[dict[str, Any]] = []
         for number, strip in enumerate(strips):
             real = strip.get("role") == "real"
-            arrays = context.images("dataset" if real else "synthetic", strip["id"], study)
-            rows = np.arange(len(arrays.labels))
             if real:
-                table = context.split(split)
+                arrays, table = context.images("dataset", dataset, study), context.split(split)
                 rows = locate(arrays.labels, table.sample_ids[select(table, role="train")])
+            else:
+                treatment = {r: strip[key] for r, (_, key) in _ARTIFACTS.items() if key in strip}
+                images = made_images(treatment, context, study)
+                arrays, rows = images.arrays, images.rows
             for name in classes:
                 column = class_index(arrays.labels.classes, name)
                 mine = rows[arrays.labels.labels_NK[rows, column] == 1]
@@ -49,7 +62,7 @@ def exhibit(task: Task, context: Context) -> None:
                     continue
                 mine = stream(study.settings.seed, "exhibit", name).permutation(mine)[:TILES]
                 file = f"{number:02d}-{len(pictures):03d}.png"
-                _write_strip(made.path / file, arrays.images_NCHW[mine])
+                write_sheet(made.path / file, arrays.images_NCHW[mine], len(mine))
                 pictures.append(
                     {
                         "file": file,
@@ -63,10 +76,3 @@ def exhibit(task: Task, context: Context) -> None:
         text = json.dumps({"pictures": pictures}, indent=1, ensure_ascii=False)
         write_file(made.path / "exhibits.json", text.encode())
         made.info.update(pictures=len(pictures))
-
-
-def _write_strip(path: Path, images_NCHW: np.ndarray) -> None:
-    """Write images side by side, without gaps, as one PNG."""
-    strip_HWC = np.concatenate(list(images_NCHW.transpose(0, 2, 3, 1)), axis=1)
-    image = Image.fromarray(strip_HWC[..., 0] if strip_HWC.shape[-1] == 1 else strip_HWC)
-    image.save(path, format="PNG")

@@ -25,6 +25,8 @@ from synthtrial.study import Study
 from synthtrial.synthesis.balance import read_allocation
 from synthtrial.tasks import Task, metric_name
 from synthtrial.work.context import Context
+from synthtrial.work.images import lineage_of_images, made_images
+from synthtrial.work.judge import check_quality
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,11 @@ def _score_of_epochs(payload: Mapping[str, Any]) -> str:
 def _added_rows(task: Task, context: Context, study: Study, config: TrainingConfig) -> list[_Added]:
     treatment = task.payload["treatment"]
     if "synthetic" in treatment:
-        made_id = treatment["synthetic"]
-        made = context.images("synthetic", made_id, study)
-        targets_MK = context.targets("synthetic", made_id, config.label_policy, study)
-        return [_Added(made.images_NCHW, np.arange(len(made.labels)), targets_MK)]
+        check_quality(task, context, study)
+        made = made_images(treatment, context, study)
+        policy = config.label_policy
+        targets_MK = context.targets("synthetic", treatment["synthetic"], policy, study)
+        return [_Added(made.arrays.images_NCHW, made.rows, targets_MK[made.rows])]
     if "repeat" in treatment:
         allocation = read_allocation(context.artifact("allocation", treatment["repeat"]))
         dataset = task.payload["dataset"]
@@ -164,7 +167,9 @@ def _stamps(task: Task, context: Context, study: Study) -> tuple[str, ...]:
     assert task.trial is not None
     payload, treatment = task.payload, task.payload["treatment"]
     place = (payload["dataset"], payload["split"], payload["regimen"])
-    added = (treatment.get("synthetic"), treatment.get("repeat"))
+    added = tuple(
+        (key, treatment[key]) for key in ("synthetic", "kept", "repeat") if key in treatment
+    )
     return _check_lineage(context, study, place, added, task.trial.arm)
 
 
@@ -173,13 +178,15 @@ def _check_lineage(
     context: Context,
     study: Study,
     place: tuple[str, str, float],
-    added: tuple[str | None, str | None],
+    added: tuple[tuple[str, str], ...],
     arm: str,
 ) -> tuple[str, ...]:
+    treatment = dict(added)
     descents: list[Descent] = []
-    for kind, id_ in zip(("synthetic", "allocation"), added, strict=True):
-        if id_ is not None:
-            descents += context.artifact(kind, id_).lineage
+    if "synthetic" in treatment:
+        descents += lineage_of_images(treatment, context)
+    if "repeat" in treatment:
+        descents += context.artifact("allocation", treatment["repeat"]).lineage
     dataset, split, _ = place
     artifact = context.artifact("dataset", dataset)
     sample_ids = context.images("dataset", dataset, study).labels.sample_ids

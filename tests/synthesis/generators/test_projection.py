@@ -1,3 +1,4 @@
+import copy
 import subprocess
 import sys
 
@@ -7,7 +8,11 @@ import torch
 from synthtrial.errors import ConfigError
 from synthtrial.synthesis.generators import PROJECTION, ProjectionConfig
 from synthtrial.synthesis.generators.projection import ConditionalGroupNorm, build
-from synthtrial.synthesis.generators.spectral import SpectralConv2d, SpectralLinear
+from synthtrial.synthesis.generators.spectral import (
+    SpectralConv2d,
+    SpectralLinear,
+    spectrally_normal,
+)
 
 
 def make(size, **options):
@@ -94,6 +99,44 @@ def test_power_iterations_happen_once_an_update():
     layer.train()
     layer(torch.zeros(1, 5))
     assert not torch.equal(layer.u_O, start)
+
+
+@torch.no_grad()
+def test_a_gradient_penalty_takes_the_place_of_spectral_normalisation():
+    plain, normal = (make(16, loss=loss).discriminator for loss in ("wgan_gp", "hinge"))
+    assert not [m for m in plain.modules() if isinstance(m, SpectralConv2d | SpectralLinear)]
+    assert not list(plain.buffers())
+    shapes = [
+        {name: weight.shape for name, weight in network.named_parameters()}
+        for network in (plain, normal)
+    ]
+    assert shapes[0] == shapes[1]
+    for name, weight in plain.named_parameters():  # initialised alike
+        if weight.dim() > 1:
+            other = normal.get_parameter(name)
+            assert float(weight.abs().max()) == pytest.approx(float(other.abs().max()), rel=0.15)
+        else:
+            assert not weight.any()
+
+
+@pytest.mark.parametrize(
+    "layer", [SpectralConv2d(3, 6, 3), SpectralLinear(5, 4, bias=False)], ids=["conv", "linear"]
+)
+def test_spectral_normalisation_is_as_precise_under_autocast(layer, monkeypatch):
+    # On GPUs autocast rounds ``mv``; on the CPU it does so with the same product's other name.
+    monkeypatch.setattr(torch.Tensor, "mv", torch.Tensor.matmul)
+    torch.manual_seed(0)
+    plain, auto = copy.deepcopy(layer), copy.deepcopy(layer)
+    x = torch.randn(2, 3, 4, 4) if isinstance(layer, SpectralConv2d) else torch.randn(2, 5)
+    normal = spectrally_normal(plain.weight, plain.u_O, improve=True)
+    normal.square().sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = spectrally_normal(auto.weight, auto.u_O, improve=True)
+        cast.square().sum().backward()
+        assert auto(x).dtype == torch.bfloat16  # the convolution itself is not
+    assert cast.dtype == torch.float32
+    assert torch.equal(cast, normal)
+    assert torch.equal(auto.weight.grad, plain.weight.grad)
 
 
 def test_the_family_can_be_planned_without_torch():

@@ -18,12 +18,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synthtrial.errors import ConfigError
 from synthtrial.synthesis.generators import Networks, ProjectionConfig
+from synthtrial.synthesis.generators.sizes import (
+    GROUP_CHANNELS,
+    at_least_one,
+    pyramid,
+    pyramid_widths,
+)
 from synthtrial.synthesis.generators.spectral import SpectralConv2d, SpectralLinear
 
-_GROUP_CHANNELS = 8  # channels normalised together
-_SIZES = "8..256 pixels, 4 to 7 times a power of two (8, 28, 32, 64, 96, 224, 256, ...)"
+_FAMILY = "projection GAN"
 
 
 def build(
@@ -42,41 +46,16 @@ def build(
         ConfigError: the size, a width or the number of channels is not possible.
     """
     del multi_label
-    bottom, levels = _pyramid(size)
-    if channels not in (1, 3):
-        raise ConfigError(f"the projection GAN makes images of 1 or 3 channels, not {channels}")
-    if config.width < _GROUP_CHANNELS or config.width % _GROUP_CHANNELS:
-        raise ConfigError(
-            f"generator.width is {config.width}; the projection GAN needs a multiple of "
-            f"{_GROUP_CHANNELS}, such as 16, 32 or 64"
-        )
-    if config.max_width < config.width or config.max_width % _GROUP_CHANNELS:
-        raise ConfigError(
-            f"generator.max_width is {config.max_width}; it must be a multiple of "
-            f"{_GROUP_CHANNELS} and at least generator.width ({config.width})"
-        )
-    if config.latent < 1:
-        raise ConfigError(f"generator.latent is {config.latent}; it must be at least 1")
-    doublings = (config.max_width // config.width).bit_length() - 1
-    widths = [config.width * 2 ** min(level, doublings) for level in range(levels + 1)]
+    bottom, levels = pyramid(_FAMILY, size, channels)
+    at_least_one("latent", config.latent)
+    widths = pyramid_widths(_FAMILY, config.width, config.max_width, levels)
+    spectral = config.loss != "wgan_gp"
     return Networks(
         generator=Generator(config.latent, classes, channels, bottom, widths),
-        discriminator=Discriminator(classes, channels, widths),
+        discriminator=Discriminator(classes, channels, widths, spectral=spectral),
         latent=config.latent,
         loss=config.loss,
     )
-
-
-def _pyramid(size: int) -> tuple[int, int]:
-    """Return the lowest resolution (4 to 7) and how often it is doubled to reach ``size``."""
-    bottom, levels = size, 0
-    while bottom % 2 == 0 and bottom >= 8:
-        bottom, levels = bottom // 2, levels + 1
-    if not 8 <= size <= 256 or not 4 <= bottom <= 7:
-        raise ConfigError(
-            f"the projection GAN cannot make images of {size} pixels; it can: {_SIZES}"
-        )
-    return bottom, levels
 
 
 class ConditionalGroupNorm(nn.Module):
@@ -84,7 +63,7 @@ class ConditionalGroupNorm(nn.Module):
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.groups = channels // _GROUP_CHANNELS
+        self.groups = channels // GROUP_CHANNELS
         self.affine = nn.Linear(classes, 2 * channels)
         nn.init.normal_(self.affine.weight, std=0.1)
         nn.init.zeros_(self.affine.bias)
@@ -153,11 +132,12 @@ class Generator(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Pre-activation residual block that may halve the resolution."""
 
-    def __init__(self, inputs: int, outputs: int, *, halve: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, *, halve: bool, spectral: bool = True) -> None:
         super().__init__()
         self.halve = halve
-        self.conv1 = SpectralConv2d(inputs, inputs, 3)
-        self.conv2 = SpectralConv2d(inputs, outputs, 4 if halve else 3, stride=2 if halve else 1)
+        conv = SpectralConv2d if spectral else _conv
+        self.conv1 = conv(inputs, inputs, 3)
+        self.conv2 = conv(inputs, outputs, 4 if halve else 3, stride=2 if halve else 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return maps of half, or of the same, height and width."""
@@ -170,18 +150,28 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """``(x_BCHW, y_BK) -> score_B``: a linear score plus the label vector projected on features."""
+    """``(x_BCHW, y_BK) -> score_B``: a linear score plus the label vector projected on features.
 
-    def __init__(self, classes: int, channels: int, widths: list[int]) -> None:
+    Under a gradient penalty it goes without spectral normalisation: two bounds on the same slope
+    would work against each other.
+    """
+
+    def __init__(
+        self, classes: int, channels: int, widths: list[int], *, spectral: bool = True
+    ) -> None:
         super().__init__()
-        self.stem = SpectralConv2d(channels, widths[1], 4, stride=2)
+        conv = SpectralConv2d if spectral else _conv
+        linear = SpectralLinear if spectral else _linear
+        self.stem = conv(channels, widths[1], 4, stride=2)
         self.blocks = nn.ModuleList(
-            DiscriminatorBlock(inputs, outputs, halve=True)
+            DiscriminatorBlock(inputs, outputs, halve=True, spectral=spectral)
             for inputs, outputs in pairwise(widths[1:])
         )
-        self.blocks.append(DiscriminatorBlock(widths[-1], widths[-1], halve=False))
-        self.score = SpectralLinear(widths[-1], 1, bias=True)
-        self.embedding = SpectralLinear(classes, widths[-1], bias=False)
+        self.blocks.append(
+            DiscriminatorBlock(widths[-1], widths[-1], halve=False, spectral=spectral)
+        )
+        self.score = linear(widths[-1], 1, bias=True)
+        self.embedding = linear(classes, widths[-1], bias=False)
 
     def forward(self, x_BCHW: Tensor, y_BK: Tensor) -> Tensor:
         """Score each image given its label vector (Miyato & Koyama, equation 3)."""
@@ -194,9 +184,19 @@ class Discriminator(nn.Module):
         return score_B + (embedded_BF * features_BF).sum(dim=1)
 
 
-def _conv(inputs: int, outputs: int, *, gain: float) -> nn.Conv2d:
-    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+def _conv(
+    inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, gain: float = 1.0
+) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - stride + 1) // 2)
     nn.init.xavier_uniform_(conv.weight, gain=gain)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv
+
+
+def _linear(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(linear.weight)
+    if bias:
+        nn.init.zeros_(linear.bias)
+    return linear

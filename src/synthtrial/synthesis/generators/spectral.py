@@ -53,14 +53,19 @@ class SpectralLinear(nn.Linear):
 
 
 def spectrally_normal(weight: Tensor, u_O: Tensor, *, improve: bool) -> Tensor:
-    """Divide a weight by an estimate of its largest singular value.
+    """Divide a weight by an estimate of its largest singular value, in float32 throughout.
 
     Args:
         weight: of any shape; its first axis counts the outputs.
         u_O: estimate of the first left singular vector.
         improve: replace ``u_O`` by the outcome of this call's power iteration.
     """
-    normal: Tensor = _Normalise.apply(weight, u_O, improve)
+    normal: Tensor
+    if not torch.is_autocast_enabled(weight.device.type):
+        normal = _Normalise.apply(weight, u_O, improve)
+        return normal
+    with torch.autocast(weight.device.type, enabled=False):  # an iteration needs the precision
+        normal = _Normalise.apply(weight, u_O, improve)
     return normal
 
 

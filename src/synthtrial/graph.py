@@ -1,0 +1,187 @@
+"""The whole graph of a study: what its trials are, in which order, and what chooses among them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from synthtrial.identity import non_default
+from synthtrial.study import Arm, Study
+from synthtrial.tasks import (
+    GRID_REPLICATE,
+    Cell,
+    Stage,
+    Task,
+    Trial,
+    identified,
+    in_words,
+    make_task,
+    metric_identity,
+)
+from synthtrial.upstream import allocate_task, assess_task, image_set, prepare_task, split_task
+
+
+def cells(study: Study) -> list[Cell]:
+    """Return the study's cells, arms within regimens."""
+    return [Cell(arm, regimen) for regimen in study.settings.regimens for arm in study.arms]
+
+
+def trial_task(
+    study: Study,
+    cell: Cell,
+    stage: Stage,
+    replicate: int,
+    configuration: Mapping[str, Any],
+) -> Task:
+    """Return the classifier training of one cell, replicate and configuration.
+
+    Trials of stage ``replicate`` are judged on the test set; those of the grid never see it.
+    """
+    draw = 0 if replicate == GRID_REPLICATE else replicate % study.draws
+    place = _place(study, cell.arm, cell.regimen, draw)
+    point = _point(study, tuple(configuration.items()))
+    payload, id_ = identified(
+        "trial",
+        {
+            **place.payload,
+            **point.payload,
+            "evaluate_test": stage == "replicate",
+            "replicate": replicate,
+        },
+    )
+    label = f"{place.label}, {point.label}"
+    label += "" if replicate == GRID_REPLICATE else f", replicate {replicate}"
+    trial = Trial(id_, stage, cell.arm, cell.regimen, draw, replicate, configuration)
+    return Task("trial", id_, label, place.needs, payload, study.digest, trial)
+
+
+_MADE = ("synthetic", "kept", "dose", "repeat", "steps_of")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What many trials have in common, spelled out once."""
+
+    payload: Mapping[str, Any]
+    label: str
+    needs: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=4096)
+def _place(study: Study, arm_name: str, regimen: float, draw: int) -> _Part:
+    """Return the part of a trial that does not depend on its configuration."""
+    settings, arm = study.settings, study.arms[arm_name]
+    split = split_task(study, draw)
+    dataset: str = split.payload["dataset"]
+    treatment: dict[str, Any] = {
+        "augment": [item.identity for item in arm.augment],
+        "sampler": arm.settings.sampler,
+        "class_weights": arm.settings.class_weights,
+    }
+    if arm.settings.synthetic:
+        treatment |= image_set(study, arm, regimen, draw).treatment
+    if arm.settings.repeat is not None:
+        treatment["repeat"] = allocate_task(study, arm, regimen, draw).id
+    if arm.settings.steps_of is not None:
+        other = study.arms[arm.settings.steps_of]
+        treatment["steps_of"] = allocate_task(study, other, regimen, draw).id
+    made = [treatment[key] for key in _MADE if key in treatment]
+    if arm.settings.synthetic and study.settings.quality.on_shortfall == "refuse":
+        made.append(assess_task(study, arm, regimen, draw).id)  # no trial before it has passed
+    payload: dict[str, Any] = {
+        "dataset": dataset,
+        "split": split.id,
+        "regimen": regimen,
+        "treatment": treatment,
+        "classifier": study.classifier.identity,
+        "metrics": [metric_identity(name) for name in sorted(settings.metrics)],
+        "seed": settings.seed,
+        "draw": draw,
+    }
+    if settings.split.validation_scope != "shared":
+        payload["validation_scope"] = settings.split.validation_scope
+    return _Part(payload, f"{arm_name}, regimen {regimen:g}", (dataset, split.id, *made))
+
+
+@lru_cache(maxsize=4096)
+def _point(study: Study, configuration: tuple[tuple[str, Any], ...]) -> _Part:
+    """Return the part of a trial that depends on its configuration alone."""
+    training = study.training(dict(configuration))
+    payload: dict[str, Any] = {"training": non_default(training)}
+    if training.checkpoint == "best":
+        payload["checkpoint_by"] = metric_identity(study.settings.protocol.select_by)
+    label = " ".join(f"{key}={in_words(value)}" for key, value in configuration)
+    return _Part(payload, label)
+
+
+def fixed_tasks(study: Study) -> Iterator[Task]:
+    """Yield what does not depend on a selection, in topological order."""
+    settings = study.settings
+    adding = [arm for arm in study.arms.values() if arm.adds_images]
+    making = [arm for arm in adding if arm.settings.synthetic]
+    yield prepare_task(study)
+    for draw in range(study.draws):
+        yield split_task(study, draw)
+    for regimen in settings.regimens:
+        for draw in range(study.draws):
+            for arm in adding:
+                yield allocate_task(study, arm, regimen, draw)
+            for arm in making:
+                yield from image_set(study, arm, regimen, draw).tasks
+                if study.settings.quality.features != "none":
+                    yield assess_task(study, arm, regimen, draw)
+    yield _exhibits(study, making)
+    for cell in cells(study):
+        for replicate in _grid_replicates(study):
+            for configuration in study.configurations:
+                yield trial_task(study, cell, "grid", replicate, configuration)
+
+
+def _grid_replicates(study: Study) -> Sequence[int]:
+    protocol = study.settings.protocol
+    return [GRID_REPLICATE] if protocol.kind == "grid_once" else range(protocol.replicates)
+
+
+def _exhibits(study: Study, making: Sequence[Arm]) -> Task:
+    regimens = sorted({min(study.settings.regimens), max(study.settings.regimens)})
+    split = split_task(study, 0)
+    synthetic, needs = [], [split.payload["dataset"], split.id]
+    for arm in making:
+        for regimen in regimens:
+            # Of an arm with a filter also the list of what is kept, and of a dose how many.
+            chosen = dict(image_set(study, arm, regimen, 0).treatment)
+            needs += chosen.values()
+            id_ = chosen.pop("synthetic")
+            synthetic.append({"arm": arm.name, "regimen": regimen, "id": id_, **chosen})
+    payload = {
+        "dataset": split.payload["dataset"],
+        "split": split.id,
+        "classes": study.minority,
+        "synthetic": synthetic,
+    }
+    return make_task(study, "exhibits", "pictures for the report", needs, payload)
+
+
+def selections(study: Study, tasks: Iterable[Task]) -> dict[Cell, Task]:
+    """Return the task that chooses each cell's configuration among its grid trials."""
+    within = study.settings.protocol.kind == "retune"
+    grid: dict[Cell, list[str]] = {}
+    for task in tasks:
+        if task.trial is not None and task.trial.stage == "grid":
+            trial = task.trial
+            cell = Cell(trial.arm, trial.regimen, trial.replicate if within else None)
+            grid.setdefault(cell, []).append(task.id)
+    chosen = {}
+    for cell, trials in grid.items():
+        payload = {
+            "cell": dataclasses.asdict(cell),
+            "trials": trials,
+            "select_by": metric_identity(study.settings.protocol.select_by),
+        }
+        label = f"choose the configuration of {cell.arm}, regimen {cell.regimen:g}"
+        label += "" if cell.replicate is None else f", replicate {cell.replicate}"
+        chosen[cell] = make_task(study, "select", label, trials, payload)
+    return chosen

@@ -1,0 +1,50 @@
+"""Rows that generators and reference classifiers are fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synthtrial.data.labels import locate
+from synthtrial.data.splits import select
+from synthtrial.store.artifacts import Descent
+from synthtrial.study import Study
+from synthtrial.work.context import Context
+
+_ROLES: Mapping[str, tuple[str, ...]] = {
+    "subset": ("train",),
+    "train": ("train",),
+    "original": ("train", "removed"),
+}
+
+
+def fitted_rows(payload: Mapping[str, Any], context: Context, study: Study) -> np.ndarray:
+    """Return the dataset's rows that a task with ``fit_on`` in its settings may see.
+
+    Args:
+        payload: of the task: ``dataset``, ``split``, ``fit_on`` or ``training.fit_on`` and, where
+            that is ``subset``, ``regimen``.
+        context: of the task.
+        study: of the task.
+
+    Raises:
+        DataError: the regimen leaves a class without images.
+    """
+    dataset, split, regimen = payload["dataset"], payload["split"], payload.get("regimen")
+    if regimen is not None:  # refuse a regimen without some class before training for nothing
+        context.rows(dataset, split, regimen, study)
+    table = context.split(split)
+    rows = select(table, role=_ROLES[_fit_on(payload)], regimen=regimen)
+    return locate(context.images("dataset", dataset, study).labels, table.sample_ids[rows])
+
+
+def lineage_of_fit(payload: Mapping[str, Any]) -> list[Descent]:
+    """Return what descends from such a task: its rows."""
+    return [Descent(payload["split"], _ROLES[_fit_on(payload)], payload.get("regimen"))]
+
+
+def _fit_on(payload: Mapping[str, Any]) -> str:
+    stated = payload["fit_on"] if "fit_on" in payload else payload["training"].get("fit_on")
+    return stated or "subset"  # settings at their default stay out of payloads

@@ -1,0 +1,100 @@
+"""The classifier that judges made images: trained on real rows, like a trial, and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synthtrial.classify.augment import compose
+from synthtrial.classify.rows import Rows
+from synthtrial.classify.saving import CLASSIFIER, write_network
+from synthtrial.classify.training import build_model, fit
+from synthtrial.config import TrainingConfig
+from synthtrial.errors import TrainingError
+from synthtrial.store.artifacts import draft
+from synthtrial.tasks import Task
+from synthtrial.work.context import Context
+from synthtrial.work.fitting import fitted_rows, lineage_of_fit
+
+#: Replicate numbers of reference classifiers, below those of trials and of the grid.
+_FIRST_REPLICATE = -2
+
+
+def train_reference(task: Task, context: Context) -> None:
+    """Train the reference classifier and keep its weights.
+
+    Raises:
+        TrainingError: its loss became NaN or infinite.
+    """
+    study, payload = context.study(task.study), task.payload
+    dataset = context.artifact("dataset", payload["dataset"])
+    arrays = context.images("dataset", dataset.id, study)
+    config = TrainingConfig(**payload["training"])
+    multi_label: bool = dataset.info["multi_label"]
+    rows = fitted_rows(payload, context, study)
+    targets_NK = context.targets("dataset", dataset.id, config.label_policy, study)
+    regimen = payload.get("regimen", max(study.settings.regimens))
+    validation = context.held_out("validation", dataset.id, payload["split"], regimen, study)
+    _, channels, size, _ = arrays.images_NCHW.shape
+    place: dict[str, Any] = {
+        "seed": payload["seed"],
+        "replicate": _FIRST_REPLICATE - payload["draw"],
+    }
+    model = build_model(
+        study.classifier.component,
+        study.classifier.options,
+        channels=channels,
+        size=size,
+        outputs=len(arrays.labels.classes),
+        **place,
+    )
+    arm = study.settings.reference.arm
+
+    def part(index: np.ndarray) -> Rows:
+        return Rows([(arrays.images_NCHW, index)], targets_NK[index])
+
+    result = fit(
+        model,
+        part(rows),
+        part(validation),
+        config,
+        multi_label=multi_label,
+        classes=arrays.labels.classes,
+        metrics=study.settings.metrics,
+        select_by=study.settings.protocol.select_by,
+        sampler=payload["sampler"],
+        class_weights=payload["class_weights"],
+        augment=compose([item.load() for item in study.arms[arm].augment] if arm else []),
+        device=context.device,
+        **place,
+    )
+    if result.status == "diverged":
+        raise TrainingError(
+            f"the reference classifier diverged ({result.message}); give it a smaller learning "
+            "rate with reference.training.learning_rate"
+        )
+    inputs = {"dataset": dataset.id, "split": payload["split"]}
+    lineage = lineage_of_fit(payload)
+    with draft(context.store, "classifier", task.id, inputs=inputs, lineage=lineage) as made:
+        write_network(
+            made.path,
+            CLASSIFIER,
+            study.classifier.component,
+            study.classifier.options,
+            {name: value.cpu() for name, value in model.state_dict().items()},
+            channels=channels,
+            size=size,
+            classes=arrays.labels.classes,
+            multi_label=multi_label,
+        )
+        made.info.update(
+            fit_on=payload["fit_on"], images=len(rows), validation=_plain(result.validation)
+        )
+
+
+def _plain(values: Mapping[str, Any] | None) -> Any:
+    """Return metrics as plain data for a manifest."""
+    return json.loads(json.dumps(values, default=float)) if values is not None else None

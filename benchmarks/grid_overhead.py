@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import busy_seconds, descendants
 
 from synthtrial.driver import keep_snapshot
 from synthtrial.engines.base import attempt
@@ -76,7 +77,6 @@ TITLES = {
 PAID_PER_TRIAL = ("fresh", "tune")  # so slow that a part of the trials must do
 RATIO_GOAL, OWN_GOAL_MS = 1.15, 10.0
 SAMPLE_SECONDS = 0.5
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -244,35 +244,6 @@ def sample(process: subprocess.Popen[bytes]) -> list[tuple[float, float, float, 
         samples.append((time.monotonic(), own, sum(seen.values()) - own, busy_seconds()))
         time.sleep(SAMPLE_SECONDS)
     return samples
-
-
-def busy_seconds() -> float:
-    """Return the seconds that the machine's processors have worked, or could not for the host."""
-    user, nice, system, _idle, _wait, *interrupts_and_steal = map(
-        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
-    )
-    return (user + nice + system + sum(interrupts_and_steal)) / TICKS
-
-
-def descendants(root: int) -> dict[int, float]:
-    """Return the processor seconds of a process and of all that descend from it, by pid."""
-    parents, seconds = {}, {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - often called
-        if entry.isdigit():
-            try:
-                stat = Path("/proc", entry, "stat").read_text()
-            except OSError:  # it has ended
-                continue
-            fields = stat.rpartition(")")[2].split()
-            parents[int(entry)] = int(fields[1])
-            seconds[int(entry)] = (int(fields[11]) + int(fields[12])) / TICKS
-    family = {root}
-    grown = True
-    while grown:
-        more = {pid for pid, parent in parents.items() if parent in family} - family
-        family |= more
-        grown = bool(more)
-    return {pid: seconds[pid] for pid in family & seconds.keys()}
 
 
 def compare(runs: Sequence[Measured], workers: int) -> dict[str, list[Row]]:

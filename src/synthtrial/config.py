@@ -294,7 +294,7 @@ class EngineConfig:
         checkpoint_seconds: time between two checkpoints of a GAN training.
         checkpoints: how many of them are kept.
         stuck_seconds: how long one process of a training may keep the others waiting.
-        tensorboard: write the progress of GAN trainings for TensorBoard too.
+        tensorboard: write the progress of GAN trainings for TensorBoard too, beside the report.
     """
 
     name: Literal["local"] = "local"

@@ -64,6 +64,12 @@ class Clock:
             component = study.generator.component
             rough: float = component.step_milliseconds or _ROUGH_STEP_MILLISECONDS
             return rough * study.settings.gan_training.steps / 1e3
+        if task.kind == "reference":
+            training = study.reference_training
+            rows = self._training_rows(task.payload.get("regimen", 1.0))
+            steps = training.epochs * math.ceil(rows / training.batch_size)
+            step = study.classifier.component.step_milliseconds or _ROUGH_STEP_MILLISECONDS
+            return _OVERHEAD_SECONDS + step * min(steps, training.max_steps or steps) / 1e3
         if task.kind == "prepare":
             return 0.5 + self._rows / 3000
         return 0.2
@@ -95,15 +101,17 @@ class Clock:
 
     def _steps(self, task: Task) -> float:
         assert task.trial is not None
-        settings = self._plan.study.settings
-        regimen = task.trial.regimen
-        share = 1 - settings.split.test - settings.split.validation
-        rows = self._rows * share * regimen if regimen <= 1 else regimen
+        rows = self._training_rows(task.trial.regimen)
         if self._plan.study.arms[task.trial.arm].adds_images:
             rows *= 1 + _EXTRA_SHARE
         training = self._training(task.trial)
         steps = training.epochs * math.ceil(rows / training.batch_size)
         return min(steps, training.max_steps or steps)
+
+    def _training_rows(self, regimen: float) -> float:
+        split = self._plan.study.settings.split
+        share = 1 - split.test - split.validation
+        return self._rows * share * regimen if regimen <= 1 else regimen
 
     def _key(self, task: Task) -> tuple[str, int]:
         assert task.trial is not None

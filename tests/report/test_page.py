@@ -14,6 +14,7 @@ from PIL import Image
 
 from synthtrial.errors import StoreError
 from synthtrial.report import tables
+from synthtrial.report.facts import External
 from synthtrial.report.figures import THIN_LINES, learning_curves
 from synthtrial.report.page import write_page
 from synthtrial.report.style import arm_styles, inline
@@ -172,8 +173,95 @@ def test_leaky_results_carry_their_stamp_in_every_table(troubled):
     assert html.count('<span class="stamp stamp-leaky">') >= 5
 
 
-def begun(fabricate):
-    facts = fabricate.study(finished=0.0, **fabricate.SMALL)
+@pytest.fixture(scope="module")
+def judged(fabricate, tmp_path_factory):
+    """The page of a study that filters and measures its images, and is still measuring them."""
+    folder = tmp_path_factory.mktemp("judged")
+    names = {"minority": ("8", EVIL), "classes": (*"01234567", "8", EVIL), "regimens": (1.0,)}
+    facts = fabricate.judge(fabricate.study(**{**fabricate.JUDGED, **names}, epochs=3), folder)
+    lost = (("quality of gan", EVIL),)
+    facts = dataclasses.replace(facts, quality=facts.quality.iloc[:-2], lost=lost)
+    page = write_page(facts, folder / "page")
+    return page, read(page)
+
+
+def test_quality_and_generators_have_sections_where_a_study_has_them(judged, made):
+    for heading in ("How good the made images are", "What the filter accepted"):
+        assert heading in judged[1].text
+        assert heading not in made[1].text
+    assert "The generators" in judged[1].text
+    tables = {path.name for path in (judged[0].parent / "tables").iterdir()}
+    judging = {"quality.csv", "quality-shortfalls.csv", "filter-acceptance.csv"}
+    assert tables >= {*judging, "generators.csv", "generator-losses.csv"}
+    assert not judging & {path.name for path in (made[0].parent / "tables").iterdir()}
+
+
+def test_what_is_not_good_enough_is_said_at_once_and_in_its_section(judged, fabricate):
+    text = " ".join(judged[1].text.split())
+    assert "Made images of gan fall short of the study's own thresholds" in text
+    assert text.index("fall short") < text.index("The study")
+    assert fabricate.SENTENCE.format(0.25) in text
+    assert fabricate.WHY in text
+    assert "8 of 9 so far" in text
+
+
+def test_what_can_never_be_measured_is_not_still_to_come(fabricate, tmp_path):
+    facts = begun(fabricate, features="reference")
+    text = read(write_page(dataclasses.replace(facts, planned={"quality": (2, 2)}), tmp_path)).text
+    assert "2 of 2 failed or could not start" in text
+    assert "No images have been measured yet" not in text
+
+
+def test_of_many_shortfalls_some_are_folded_away_and_none_is_left_out(fabricate, tmp_path):
+    names = tuple("012345678")
+    facts = fabricate.judge(begun(fabricate, minority=names, **fabricate.JUDGED))
+    short = [facts.shortfalls.assign(class_name=name, text=f"{name} is bad") for name in names]
+    facts = dataclasses.replace(facts, shortfalls=pd.concat(short, ignore_index=True))
+    text = read(write_page(facts, tmp_path)).text
+    assert "1 more" in text
+    assert all(text.count(f"{name} is bad") == 1 for name in names)
+
+
+def test_the_page_of_a_judged_study_stands_alone_and_escapes(judged):
+    path, page = judged
+    html = path.read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    for target in page.targets:
+        if target.startswith("#"):
+            assert target[1:] in page.ids
+        elif not target.startswith("data:image/png;base64,"):
+            assert (path.parent / target).exists()
+    assert html.count("step 600</figcaption>") == 1
+
+
+def test_quality_in_a_file_is_that_of_every_draw(judged):
+    table = pd.read_csv(judged[0].parent / "tables" / "quality.csv")
+    assert len(table) == 3 * 3 * 2 - 2
+    assert {"recognisability_relative", "frechet_distance", "undefined"} <= set(table.columns)
+
+
+def test_images_made_elsewhere_are_told_in_place_of_generators(fabricate, tmp_path):
+    facts = begun(fabricate, fit_on="external")
+    facts = dataclasses.replace(facts, external=External("/made/list.csv", EVIL))
+    page = read(write_page(facts, tmp_path))
+    assert "The generators" not in page.text
+    assert "/made/list.csv" in page.text
+    assert EVIL in page.text
+    assert "they may descend from the test set" in page.text
+
+
+def test_a_study_without_made_images_has_no_section_on_their_makers(fabricate, tmp_path):
+    arms = fabricate.design().arms
+    facts = begun(fabricate, arms=(arms[0], arms[3]))
+    page = read(write_page(facts, tmp_path))
+    assert "The generators" not in page.text
+    assert "#generators" not in page.targets
+
+
+def begun(fabricate, **changes):
+    facts = fabricate.study(finished=0.0, **{**fabricate.SMALL, **changes})
     return dataclasses.replace(
         facts,
         trials=facts.trials.assign(status="waiting", validation=float("nan")),
@@ -188,6 +276,7 @@ def test_a_study_that_has_just_begun_gets_a_page(fabricate, tmp_path):
     page = read(write_page(begun(fabricate), tmp_path))
     assert "No block is complete yet" in page.text
     assert "The grid has not begun" in page.text
+    assert "No generator has been trained yet" in page.text
 
 
 def test_a_report_replaces_the_one_before_and_what_killed_ones_left(made):

@@ -144,6 +144,10 @@ def test_curves_and_pictures_are_found(finished):
     assert {picture.role for picture in facts.pictures} == {"real", "synthetic"}
     assert {picture.class_name for picture in facts.pictures} == {"8", "9"}
     assert all(picture.path.is_file() for picture in facts.pictures)
+    assert {sheet.regimen for sheet in facts.sheets} == {0.25, 1.0}
+    assert {sheet.classes for sheet in facts.sheets} == {tuple("8901234567")}
+    assert set(facts.generators.steps) == {3}
+    assert set(facts.losses.generator_id) == set(facts.generators.generator_id)
 
 
 def test_a_real_study_gets_its_page_at_the_end_of_its_run(finished):
@@ -152,6 +156,8 @@ def test_a_real_study_gets_its_page_at_the_end_of_its_run(finished):
     html = page.read_text(encoding="utf-8")
     assert "PROVISIONAL" not in html
     assert "data:image/png;base64," in html
+    assert "Samples on the way" in html
+    assert "How good the made images are" not in html
 
 
 def test_nothing_has_run_yet(tmp_path):
@@ -306,7 +312,7 @@ def test_restricted_images_are_not_shown(finished, tmp_path, monkeypatch):
     def restricted(store, kind, id_):
         return Restricted() if kind in {"exhibits", "dataset"} else real(store, kind, id_)
 
-    monkeypatch.setattr("synthtrial.report.sources.read_artifact", restricted)
+    monkeypatch.setattr("synthtrial.report.made.read_artifact", restricted)
     facts = gather(study, store, plan)
     assert facts.pictures == ()
     assert "no redistribution" in facts.notes[0]

@@ -1,23 +1,24 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from synthtrial.config import GanTrainingConfig
 from synthtrial.errors import ConfigError, NonFiniteLossError, TrainingError
-from synthtrial.synthesis.generators import PROJECTION, Networks, ProjectionConfig
+from synthtrial.synthesis.checkpoints import Checkpoints
+from synthtrial.synthesis.generators import (
+    PROGRESSIVE,
+    PROJECTION,
+    Networks,
+    ProgressiveConfig,
+    ProjectionConfig,
+)
 from synthtrial.synthesis.networks import build_networks
 from synthtrial.synthesis.ranks import Ranks
 from synthtrial.synthesis.training import Surroundings, train_gan
 
 OPTIONS = ProjectionConfig(latent=8, width=8)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def networks(draw=0):
@@ -176,3 +177,84 @@ def test_no_rows_are_refused():
 def test_ranks_without_a_process_group_are_refused():
     with pytest.raises(TrainingError, match="rank 1 of 2"):
         train(ranks=Ranks(1, 2))
+
+
+def test_a_diverged_training_leaves_a_diagnosis(tmp_path):
+    with pytest.raises(NonFiniteLossError, match=r"diagnosis\.json says which weights"):
+        train(
+            {"steps": 20, "max_bad_steps": 1},
+            built=poisoned(set(range(5, 99))),
+            checkpoints=Checkpoints(tmp_path),
+        )
+    diagnosis = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert diagnosis["step"] == 4
+    assert diagnosis["consecutive_bad_steps"] == 2
+    assert diagnosis["losses"]["discriminator"] == "nan"
+    assert diagnosis["discriminator"]["gradients_not_finite"]
+    assert diagnosis["discriminator"]["weights_not_finite"] == []
+    assert diagnosis["history"]["step"] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"channels_last": True}])
+def test_faster_arithmetic_trains_nearly_the_same(settings):
+    exact, fast = train({"steps": 3}), train({"steps": 3, **settings})
+    for name in ("generator_loss", "discriminator_loss"):
+        np.testing.assert_allclose(fast.history[name], exact.history[name], rtol=0.05, atol=0.05)
+    assert all(value.dtype == torch.float32 for value in fast.ema_state.values())
+
+
+def labels_shown(**settings):
+    """Return the largest entry of the label vectors that the generator is given at each step."""
+    built, seen = networks(), []
+    built.generator.register_forward_pre_hook(lambda _, inputs: seen.append(float(inputs[1].max())))
+    train({"steps": 10, **settings}, built=built)
+    return seen
+
+
+def test_conditioning_is_phased_in():
+    assert labels_shown() == [1.0] * 10
+    seen = labels_shown(conditional_from=0.2, conditional_at=0.6)
+    np.testing.assert_allclose(seen, [0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(
+        labels_shown(conditional_from=0.3, conditional_at=0.3), [0] * 3 + [1] * 7
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lecam": 0.3},
+        {"class_weights": "balanced", "balanced_sampling": False},
+        {"conditional_from": 0.5, "conditional_at": 0.8},
+        {"diffaugment": ["color"]},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_each_remedy_changes_the_training(settings):
+    plain = {"steps": 6, "balanced_sampling": settings.get("balanced_sampling", True)}
+    assert differs(train(plain), train(plain | settings))
+
+
+def test_growing_networks_are_told_how_far_the_training_is():
+    built = build_networks(
+        PROGRESSIVE,
+        ProgressiveConfig(latent=4, feature_base=32, feature_max=8, group=1, grown_at=0.5),
+        channels=1,
+        size=8,
+        classes=2,
+        multi_label=False,
+        seed=0,
+        draw=0,
+    )
+    seen = []
+    grow = built.generator.grow
+    built.generator.grow = lambda progress: (seen.append(progress), grow(progress))
+    train({"steps": 4}, built=built)
+    assert sorted(set(seen)) == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_networks_that_judge_groups_need_a_batch_of_whole_groups():
+    built = networks()
+    grouped = Networks(built.generator, built.discriminator, built.latent, group=3)
+    with pytest.raises(ConfigError, match="must be a multiple of 3 and at least 3"):
+        train({"global_batch": 8}, built=grouped)

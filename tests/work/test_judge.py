@@ -158,6 +158,15 @@ def test_a_judge_that_saw_more_than_the_trial_is_stamped(tmp_path):
     assert "PRIVILEGED" not in stamps["plain"]
 
 
+def test_images_of_a_generator_that_saw_all_rows_are_measured_against_these(tmp_path):
+    bench = Bench(
+        tmp_path, "gan_training.fit_on=original", "reference.fit_on=original", "regimens=[0.5]"
+    ).run()
+    task = next(task for task in bench.plan.tasks.values() if task.kind == "assess")
+    info = read_artifact(bench.store, "quality", task.id).info
+    assert info["classes"]["8"]["n_training"] > 100  # 85 % of the eights are in no training set
+
+
 def test_images_from_elsewhere_are_filtered_dosed_and_measured_too(tmp_path):
     bench = external(tmp_path, "generator.lineage=independent").run()
     table = read_records(bench.store)

@@ -200,3 +200,32 @@ def test_the_task_verb_says_what_a_task_still_waits_for(place, capsys, monkeypat
         main()
     assert ended.value.code == 2
     assert "results that are not there yet, such as" in capsys.readouterr().err
+
+
+def test_a_process_that_dies_is_named_by_the_others(place):
+    asked = place("asked")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    verb = ["synthtrial", "task", str(asked.file), *asked.overrides, "--id", asked.task.id]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", *verb, "engine.stuck_seconds=5"],
+            env=os.environ | group | {"RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    deadline = time.monotonic() + 120
+    while asked.steps_saved() < 7 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    ranks[1].kill()
+    said = ranks[0].communicate(timeout=120)[0]
+    ranks[1].communicate()
+    assert ranks[0].returncode != 0
+    assert "rank 1" in said
+    assert "Traceback" not in said
+    assert "goes on from its last checkpoint" in said

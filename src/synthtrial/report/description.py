@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from synthtrial.config import BalanceConfig
 from synthtrial.data.base import DatasetSource
-from synthtrial.report.facts import ArmFacts, Design, listing
+from synthtrial.report.facts import ArmFacts, Design, count_text, listing
+from synthtrial.report.made import thresholds_of
 from synthtrial.study import Arm, Study
 
 
@@ -13,7 +14,7 @@ def describe(study: Study) -> Design:
     settings = study.settings
     source: DatasetSource = study.dataset.load()
     making = [arm for arm in study.arms.values() if arm.settings.synthetic]
-    balances = list(dict.fromkeys(_balance_text(arm.balance) for arm in making if arm.balance))
+    quality = settings.quality
     return Design(
         name=study.name,
         description=settings.description.strip(),
@@ -25,7 +26,12 @@ def describe(study: Study) -> Design:
         groups_known=source.groups_known,
         image_shape=source.image_shape,
         arms=tuple(
-            ArmFacts(arm.name, _arm_text(arm), arm.settings.synthetic)
+            ArmFacts(
+                arm.name,
+                _arm_text(study, arm),
+                arm.settings.synthetic,
+                filtered=arm.settings.filter is not None or arm.settings.dose_of is not None,
+            )
             for arm in study.arms.values()
         ),
         regimens=tuple(float(regimen) for regimen in settings.regimens),
@@ -45,15 +51,19 @@ def describe(study: Study) -> Design:
         classifier=study.classifier.name,
         generator=f"the generator {study.generator.name}" if study.generator and making else "",
         fit_on=settings.gan_training.fit_on,
-        balance="; or ".join(balances),
+        balance=_balances_text(making),
+        reference=settings.reference.fit_on if making and study.uses_reference else "",
+        features=quality.features if making and quality.features != "none" else "",
+        thresholds=thresholds_of(study),
+        refused=quality.on_shortfall == "refuse",
     )
 
 
-def _arm_text(arm: Arm) -> str:
+def _arm_text(study: Study, arm: Arm) -> str:
     settings = arm.settings
     parts = []
     if settings.synthetic:
-        parts.append("images made by the generator are added")
+        parts.append(_images_text(study, arm))
     if settings.repeat is not None:
         parts.append(
             f"real images are repeated, as many and of the same labels as in {settings.repeat}"
@@ -68,6 +78,42 @@ def _arm_text(arm: Arm) -> str:
     if settings.steps_of is not None:
         parts.append(f"as many gradient steps as {settings.steps_of}")
     return ", ".join(parts) or "nothing is done"
+
+
+def _images_text(study: Study, arm: Arm) -> str:
+    """Say which made images an arm adds."""
+    settings = arm.settings
+    if settings.dose_of is not None:
+        filled = _pool_is_filled(study, settings.dose_of)
+        kept = "images that {} keeps" if filled else "accepted images of {}"
+        return f"the first of the {kept.format(settings.dose_of)} are added"
+    trained = study.generator is None or study.generator.component.trained
+    made = "made by the generator" if trained else "made elsewhere"
+    if settings.filter is None:
+        return f"images {made} are added"
+    text = (
+        f"of {count_text(settings.filter.candidates, 'image')} {made} for each one wanted, the "
+        "first that the reference classifier recognises are added"
+    )
+    if _pool_is_filled(study, arm.name):
+        text += " and, where these are too few, others"
+    return text
+
+
+def _pool_is_filled(study: Study, name: str) -> bool:
+    config = study.arms[name].settings.filter
+    return config is not None and config.on_shortfall == "fill"
+
+
+def _balances_text(making: list[Arm]) -> str:
+    """Say by what rule images are added, and where rules differ, in which arms."""
+    rules: dict[str, list[str]] = {}
+    for arm in making:
+        if arm.balance is not None:
+            rules.setdefault(_balance_text(arm.balance), []).append(arm.name)
+    if len(rules) < 2:
+        return "".join(rules)
+    return "; ".join(f"in {listing(arms)}, {rule}" for rule, arms in rules.items())
 
 
 def _balance_text(balance: BalanceConfig) -> str:

@@ -13,49 +13,21 @@ from typing import Any
 
 import pandas as pd
 
+from synthtrial.report.columns import (
+    ACCEPTANCE_COLUMNS,
+    CHOSEN_COLUMNS,
+    COUNT_COLUMNS,
+    CURVE_COLUMNS,
+    GENERATOR_COLUMNS,
+    LOSS_COLUMNS,
+    QUALITY_COLUMNS,
+    SHORTFALL_COLUMNS,
+    SYNTHETIC_COLUMNS,
+    empty,
+)
+
 #: A trial in one of these states will not change any more.
 TERMINAL = ("done", "diverged", "failed", "blocked")
-
-TRIAL_COLUMNS = {
-    "trial_id": "str",
-    "stage": "str",  # grid | replicate
-    "arm": "str",
-    "regimen": "float64",
-    "configuration": "str",  # canonical JSON of the grid point, "" while not chosen
-    "draw": "int64",
-    "replicate": "int64",
-    "status": "str",  # waiting | done | diverged | failed | blocked
-    "overall": "float64",  # the overall metric on test; NaN where there is none
-    "validation": "float64",  # the selecting metric on validation, at the kept epoch
-    "best_epoch": "float64",
-    "steps": "float64",
-    "n_real": "float64",
-    "n_added": "float64",
-    "seconds": "float64",
-    "code_digest": "str",
-    "stamps": "str",  # comma-separated
-    "message": "str",
-}
-COUNT_COLUMNS = {"draw": "int64", "role": "str", "class_name": "str", "images": "int64"}
-SYNTHETIC_COLUMNS = {
-    "arms": "str",  # comma-separated: arms that share this allocation
-    "regimen": "float64",
-    "draw": "int64",
-    "class_name": "str",
-    "chosen": "bool",  # a class that is to be raised
-    "real": "int64",  # images of the regimen that hold the class
-    "intended": "int64",  # added for the sake of this class
-    "added": "int64",  # added images that hold the class
-    "expected": "float64",  # prevalence by expectation
-    "realised": "float64",  # prevalence in the images drawn
-}
-CURVE_COLUMNS = {
-    "trial_id": "str",
-    "epoch": "int64",
-    "train_loss": "float64",  # real rows only
-    "validation_loss": "float64",
-}
-CHOSEN_COLUMNS = {"arm": "str", "regimen": "float64", "replicate": "int64", "configuration": "str"}
 
 TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -68,11 +40,13 @@ class ArmFacts:
         name: as the study calls it.
         text: what it does, as a clause without full stop.
         synthetic: whether it adds made images.
+        filtered: whether these are images that a filter kept.
     """
 
     name: str
     text: str
     synthetic: bool = False
+    filtered: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +71,38 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """One PNG of samples of a generator in training, without gaps, a row for each class.
+
+    Attributes:
+        path: of the PNG.
+        regimen: that the generator was fitted on; None where it serves all regimens.
+        step: of the training.
+        classes: names by row; empty where they are not known.
+    """
+
+    path: Path
+    regimen: float | None
+    step: int
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class External:
+    """Images made elsewhere.
+
+    Attributes:
+        table: path of the list of them.
+        declared: who made them how, in the user's words; may be empty.
+        independent: whether it is stated that no image of the dataset had a part in making them.
+    """
+
+    table: str
+    declared: str = ""
+    independent: bool = False
+
+
+@dataclass(frozen=True)
 class Design:
     """How the study is laid out; nothing here is a result.
 
@@ -109,7 +115,14 @@ class Design:
         class_metric, overall_metric: names of the metrics of single classes and of all.
         selector: validation metric that chooses configurations.
         generator: what makes the images, in words; empty without one.
+        fit_on: rows that generators are fitted on: ``subset``, ``train``, ``original`` or, of
+            images made elsewhere, ``external``.
         balance: by what rule images are added, in words.
+        reference: rows that the reference classifier is trained on, as ``fit_on``; empty where no
+            classifier judges made images.
+        features: where the quality of made images is measured; empty where it is not.
+        thresholds: of quality, by the name of their setting.
+        refused: whether images that miss a threshold are refused.
     """
 
     name: str
@@ -140,6 +153,10 @@ class Design:
     generator: str = ""
     fit_on: str = ""
     balance: str = ""
+    reference: str = ""
+    features: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    refused: bool = False
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -151,6 +168,21 @@ class Design:
         """Names of the arms that add made images."""
         return tuple(arm.name for arm in self.arms if arm.synthetic)
 
+    @property
+    def filtered_arms(self) -> tuple[str, ...]:
+        """Names of the arms that add images which a filter kept."""
+        return tuple(arm.name for arm in self.arms if arm.filtered)
+
+    def named(self, arms: str) -> tuple[str, ...]:
+        """Return the names in a comma-separated list of arms; it alone where it is none."""
+        names = tuple(arms.split(", "))
+        return names if set(names) <= set(self.arm_names) else (arms,)
+
+    @property
+    def trains_generators(self) -> bool:
+        """Whether generators are trained, and images not taken from elsewhere."""
+        return bool(self.synthetic_arms) and self.fit_on != "external"
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -158,7 +190,7 @@ class Facts:
 
     Attributes:
         design: the layout.
-        trials: one row for each planned trial, done or not (``TRIAL_COLUMNS``).
+        trials: one row for each planned trial, done or not (``TRIAL_COLUMNS`` of :mod:`.columns`).
         class_scores: test score of each class, one column a class, index as ``trials``.
         counts: images by draw, role (``train``, ``removed``, ``validation``, ``unused``, ``test``)
             and class; class name ``""`` counts all images of the role (``COUNT_COLUMNS``).
@@ -169,6 +201,15 @@ class Facts:
         chosen: configuration chosen for each cell: arm, regimen, replicate (-1 where the choice is
             one for all), configuration.
         notes: further remarks, such as why pictures are withheld.
+        quality, shortfalls: of made images, and which thresholds they miss (``QUALITY_COLUMNS``,
+            ``SHORTFALL_COLUMNS``).
+        acceptance: by filters (``ACCEPTANCE_COLUMNS``).
+        generators, losses: trainings of generators (``GENERATOR_COLUMNS``, ``LOSS_COLUMNS``).
+        sheets: samples of generators in training, of draw 0.
+        external: where images made elsewhere come from.
+        planned: number of tasks there are, and of those that failed or can never start, by kind of
+            artifact: ``generator``, ``quality``.
+        lost: label and message of tasks that failed and that no trial waited for.
     """
 
     design: Design
@@ -181,16 +222,20 @@ class Facts:
     pictures: tuple[Picture, ...] = ()
     chosen: pd.DataFrame = field(default_factory=lambda: empty(CHOSEN_COLUMNS))
     notes: tuple[str, ...] = ()
+    quality: pd.DataFrame = field(default_factory=lambda: empty(QUALITY_COLUMNS))
+    shortfalls: pd.DataFrame = field(default_factory=lambda: empty(SHORTFALL_COLUMNS))
+    acceptance: pd.DataFrame = field(default_factory=lambda: empty(ACCEPTANCE_COLUMNS))
+    generators: pd.DataFrame = field(default_factory=lambda: empty(GENERATOR_COLUMNS))
+    losses: pd.DataFrame = field(default_factory=lambda: empty(LOSS_COLUMNS))
+    sheets: tuple[Sheet, ...] = ()
+    external: External | None = None
+    planned: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    lost: tuple[tuple[str, str], ...] = ()
 
     @property
     def finished(self) -> bool:
         """Whether no trial is left to do."""
         return bool(self.trials.status.isin(TERMINAL).all())
-
-
-def empty(columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return a frame of these columns and types without rows."""
-    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ from synthtrial.report.style import (
     Panel,
     arm_styles,
     drawing,
+    handle,
+    legend,
     new_figure,
     safe_label,
     shorten,
@@ -76,7 +78,7 @@ def class_counts(facts: Facts) -> list[Panel]:
         _class_axis(axes, design.classes, places)
         axes.set_xlim(0, 1.22 * max(before.max(), 1))
         axes.set_xlabel("training images")
-        _legend(
+        legend(
             axes,
             [
                 Line2D([], [], marker="s", ls="", ms=8, mfc=GRID, mec=SHADE),
@@ -125,7 +127,7 @@ def synthetic_counts(facts: Facts, summary: pd.DataFrame) -> list[Panel]:
                     Line2D([], [], marker="s", ls="", ms=8, color=colour)
                     for colour in (SHADE, ACCENT)
                 ]
-                _legend(axes, handles, ["real", "added (prevalence)"])
+                legend(axes, handles, ["real", "added (prevalence)"])
             slug = f"synthetic-counts-{regimen_slug(regimen)}" + (f"-{number}" if several else "")
             listed = "; ".join(
                 f"{row['class_name']}: {row['real']:.0f} real, {row['added']:.0f} added"
@@ -158,8 +160,8 @@ def cell_means(facts: Facts, means: pd.DataFrame) -> list[Panel]:
             _draw_means(axes, rows, design.regimens, styles_of(facts))
             axes.set_title(title)
             axes.set_xlabel("part of the training set")
-            handles = [_handle(style) for style in styles_of(facts).values()]
-            _legend(axes, handles, list(styles_of(facts)), columns=3)
+            handles = [handle(style) for style in styles_of(facts).values()]
+            legend(axes, handles, list(styles_of(facts)), columns=3)
         listed = "; ".join(
             f"{row['arm']} at {regimen_label(row['regimen'])}: {row['mean']:.3f}"
             for row in records(rows)
@@ -311,7 +313,7 @@ def configuration_spread(facts: Facts, table: pd.DataFrame) -> list[Panel]:
             if table.replicate_score.notna().any():
                 bar = Line2D([], [], marker="|", ls="", ms=11, color=INK, mew=2.0)
                 marks["chosen, fresh replicates"] = bar
-            _legend(axes, list(marks.values()), list(marks))
+            legend(axes, list(marks.values()), list(marks))
         slug = f"configurations-{regimen_slug(regimen)}"
         panels.append(
             Panel(
@@ -319,25 +321,6 @@ def configuration_spread(facts: Facts, table: pd.DataFrame) -> list[Panel]:
             )
         )
     return panels
-
-
-def _handle(style: ArmStyle) -> Line2D:
-    return Line2D([], [], color=style.colour, marker=style.marker, ms=6.5, lw=1.8, mec=PAPER)
-
-
-def _legend(
-    axes: Axes, handles: Sequence[Line2D], labels: Sequence[str], columns: int | None = None
-) -> None:
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.legend(
-        list(handles),
-        [safe_label(shorten(label, 30)) for label in labels],
-        loc="outside lower left",
-        ncols=columns or len(labels),
-        handletextpad=0.5,
-        columnspacing=1.4,
-    )
 
 
 def _class_axis(axes: Axes, classes: Sequence[str], places: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import TERMINAL, TIMES, Facts, count_text, listing
+from synthtrial.report.facts import TERMINAL, TIMES, Design, Facts, count_text, listing
 from synthtrial.report.style import ACCENT, INK, MUTED, PAPER, Panel, drawing, new_figure
 from synthtrial.report.tables import reported_trials
 from synthtrial.report.verdict import readable
@@ -68,13 +68,41 @@ def stations(facts: Facts) -> list[Box]:
         Box(
             f"{len(design.regimens)} regimens {TIMES} {count_text(design.draws, 'draw')}",
             tuple(_wrap(parts)),
-            ("one generator for each", "regimen and draw") if design.synthetic_arms else (),
+            _makers(design),
             accent=bool(design.synthetic_arms),
         )
     )
-    boxes.append(Box(count_text(len(design.arms), "arm"), tuple(_wrap(list(design.arm_names)))))
+    arms = tuple(_wrap(list(design.arm_names)))
+    boxes.append(Box(count_text(len(design.arms), "arm"), arms, _filtered(facts)))
     boxes += _trial_boxes(facts)
     return boxes
+
+
+def _makers(design: Design) -> tuple[str, ...]:
+    """Say what makes and judges images."""
+    if not design.synthetic_arms:
+        return ()
+    each = {True: "regimen and draw", False: "draw"}  # whether fitted on a regimen's own rows
+    if not design.trains_generators:
+        lines = ["images made elsewhere"]
+    else:
+        lines = ["one generator for each", each[design.fit_on == "subset"]]
+    if not design.reference:
+        return tuple(lines)
+    if design.trains_generators and (design.fit_on == "subset") == (design.reference == "subset"):
+        return "one generator and one", "reference classifier for", f"each {lines[1]}"
+    return *lines, "one reference classifier", f"for each {each[design.reference == 'subset']}"
+
+
+def _filtered(facts: Facts) -> tuple[str, ...]:
+    """Say what leaves with filters: the images that were not accepted."""
+    if not facts.design.filtered_arms:
+        return ()
+    sums = facts.acceptance[["candidates", "accepted"]].sum()
+    if not sums.candidates:
+        return ("made images filtered",)
+    left = f"{sums.candidates - sums.accepted:,} of {sums.candidates:,}"
+    return f"{left} made", "images not recognised"
 
 
 def _trial_boxes(facts: Facts) -> list[Box]:
@@ -91,7 +119,7 @@ def _trial_boxes(facts: Facts) -> list[Box]:
     for stage, title, lines in (
         (
             "grid",
-            f"Grid: {design.configurations} configurations {TIMES} {cells} cells",
+            f"Grid: {count_text(design.configurations, 'configuration')} {TIMES} {cells} cells",
             (
                 f"best validation {readable(design.selector)} wins",
                 *wins.get(design.protocol, ()),

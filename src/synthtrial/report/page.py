@@ -23,7 +23,7 @@ from markupsafe import Markup
 from synthtrial import __version__
 from synthtrial.data.regimens import regimen_label
 from synthtrial.identity import code_digest
-from synthtrial.report import figures, tables, verdict, views
+from synthtrial.report import figures, generators, image_figures, quality, tables, verdict, views
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
 from synthtrial.report.style import Panel, save
@@ -118,6 +118,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
     allocations = tables.synthetic_summary(facts)
     curves = tables.curves_table(facts)
     failures = tables.failures_table(facts)
+    graded, losses = quality.summary(facts), generators.losses_table(facts)
     _write_tables(
         table_folder,
         {
@@ -130,6 +131,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             "configurations": configurations,
             "learning-curves": curves,
             "failures": failures,
+            **_image_tables(facts, losses),
         },
     )
     styles = {arm: style.colour for arm, style in figures.styles_of(facts).items()}
@@ -174,6 +176,9 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             for regimen, panels in figures.learning_curves(facts, curves).items()
         ],
         "strips": views.strips(design, facts.pictures),
+        **_images(facts, graded),
+        "quality_figures": drawn(image_figures.quality_dots(facts, graded)),
+        "losses": drawn(image_figures.loss_curves(facts, losses)),
         "spread": drawn(figures.configuration_spread(facts, configurations)),
         "fresh": design.protocol == "grid_once",
         "optimism": _optimism(configurations),
@@ -181,6 +186,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "broken": int(facts.trials.status.isin(["diverged", "failed", "blocked"]).sum()),
         "ended": int(facts.trials.status.isin(["done", "diverged", "failed"]).sum()),
         "messages": _messages(failures),
+        "lost": [(label, message[:300]) for label, message in facts.lost],
         "regimens": [regimen_label(regimen) for regimen in design.regimens],
         "colours": {arm: views.colour_of(colour) for arm, colour in styles.items()},
         "metric": verdict.readable,
@@ -200,6 +206,45 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2").render(context)
+
+
+def _images(facts: Facts, graded: pd.DataFrame) -> dict[str, Any]:
+    """Return what the page says about made images and their makers."""
+    measured = facts.quality[["arms", "regimen", "draw"]].drop_duplicates()
+    return {
+        "acceptance": quality.acceptance_rows(facts),
+        "quality": quality.quality_view(facts, graded),
+        "quality_columns": quality.SHOWN,
+        "quality_features": list(facts.quality.features.unique()),
+        "quality_progress": _so_far(len(measured), *facts.planned.get("quality", (0, 0))),
+        "shortfall": quality.shortfall_sentence(facts),
+        "dash": DASH,
+        "external": facts.external,
+        "fitted_text": generators.fitted_text(facts.design),
+        "generators": generators.generator_rows(facts),
+        "generators_progress": _so_far(
+            len(facts.generators), *facts.planned.get("generator", (0, 0))
+        ),
+        "sheets": generators.sheet_views(facts),
+    }
+
+
+def _so_far(done: int, planned: int, gone: int) -> tuple[str, str]:
+    """Return how far it is while some are to come, and how many will never come."""
+    progress = f"{done} of {planned} so far" if done + gone < planned else ""
+    return progress, f"{gone} of {planned} failed or could not start" if gone else ""
+
+
+def _image_tables(facts: Facts, losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the tables of stages that the study has."""
+    design, found = facts.design, {}
+    if design.filtered_arms:
+        found["filter-acceptance"] = facts.acceptance
+    if design.features:
+        found |= {"quality": facts.quality, "quality-shortfalls": facts.shortfalls}
+    if design.trains_generators:
+        found |= {"generators": facts.generators, "generator-losses": losses}
+    return found
 
 
 def _tight(value: object) -> object:

@@ -7,7 +7,6 @@ which share trials in one store do not mislabel each other's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +16,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthtrial.classify.metrics import score
-from synthtrial.errors import ConfigError, DamagedArtifactError
+from synthtrial.errors import ConfigError
 from synthtrial.identity import canonical_json
 from synthtrial.plan import Plan
-from synthtrial.report.description import describe
-from synthtrial.report.facts import (
+from synthtrial.report.columns import (
     COUNT_COLUMNS,
     CURVE_COLUMNS,
     SYNTHETIC_COLUMNS,
     TRIAL_COLUMNS,
-    Design,
-    Facts,
-    Picture,
-    empty,
-    listing,
+    filled,
 )
-from synthtrial.store.artifacts import Store, mend, read_artifact
+from synthtrial.report.description import describe
+from synthtrial.report.facts import Design, Facts
+from synthtrial.report.made import count_tasks, find_pictures, judged, lost, trained
+from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.store.records_schema import METRIC_COLUMNS, OVERALL
 from synthtrial.study import Study
 from synthtrial.tasks import Cell, Task
+from synthtrial.upstream import allocate_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +54,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     records = _matching(read_records(store), planned.trial_id)
     _check_class_metric(records, design)
     trials, class_scores = _outcomes(planned, records, design)
-    pictures, notes = _pictures(study, store, plan)
+    pictures, sheets, notes = find_pictures(study, store, plan)
     synthetic, regimen_images = _allocations(study, store, plan)
     measured = trials[(trials.draw == 0) & trials.n_real.notna()].groupby("regimen").n_real.first()
     return Facts(
@@ -71,6 +69,11 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         pictures=pictures,
         chosen=_chosen(planned, study),
         notes=notes,
+        sheets=sheets,
+        planned=count_tasks(plan),
+        lost=lost(plan),
+        **judged(study, store, plan),
+        **trained(study, store, plan),
     )
 
 
@@ -232,9 +235,7 @@ def _curves(trials: pd.DataFrame, records: pa.Table, design: Design) -> pd.DataF
             continue
         columns = (curves["epoch"], curves["train_loss"], curves["validation_loss"])
         rows += [(trial_id, *values) for values in zip(*columns, strict=True)]
-    if not rows:
-        return empty(CURVE_COLUMNS)
-    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS)).astype(CURVE_COLUMNS)
+    return filled(CURVE_COLUMNS, rows)
 
 
 def _done(plan: Plan, kind: str) -> Iterator[Task]:
@@ -249,35 +250,27 @@ def _counts(store: Store, plan: Plan) -> pd.DataFrame:
         for role, counts in info["class_counts"].items():
             rows += [(info["draw"], role, name, images) for name, images in counts.items()]
         rows += [(info["draw"], role, "", images) for role, images in info["rows"].items()]
-    if not rows:
-        return empty(COUNT_COLUMNS)
-    return pd.DataFrame(rows, columns=list(COUNT_COLUMNS)).astype(COUNT_COLUMNS)
+    return filled(COUNT_COLUMNS, rows)
 
 
 def _allocations(study: Study, store: Store, plan: Plan) -> tuple[pd.DataFrame, dict[float, int]]:
     """Read the counts that each allocation's manifest holds; also the regimens' sizes in draw 0."""
     users: dict[str, list[str]] = {}
-    for task in plan.tasks.values():
-        if task.trial is None:
-            continue
-        treatment = task.payload["treatment"]
-        used = treatment.get("repeat")
-        if "synthetic" in treatment:
-            used = plan.tasks[treatment["synthetic"]].payload["allocation"]
-        if used is not None and task.trial.arm not in users.setdefault(used, []):
-            users[used].append(task.trial.arm)
+    for arm in study.arms.values():
+        for regimen in study.settings.regimens if arm.adds_images else ():
+            for draw in range(study.draws):
+                used = allocate_task(study, arm, regimen, draw).id
+                users.setdefault(used, []).append(arm.name)
     rows: list[tuple[Any, ...]] = []
     sizes: dict[float, int] = {}
     for task in _done(plan, "allocate"):
         info = read_artifact(store, "allocation", task.id).info
-        arms = [arm for arm in study.arms if arm in users.get(task.id, [])]
         regimen, draw = float(task.payload["regimen"]), int(task.payload["draw"])
         if draw == 0:
             sizes[regimen] = info["n_rows"]
-        rows += [(", ".join(arms), regimen, draw, *values) for values in _allocated(info)]
-    if not rows:
-        return empty(SYNTHETIC_COLUMNS), sizes
-    return pd.DataFrame(rows, columns=list(SYNTHETIC_COLUMNS)).astype(SYNTHETIC_COLUMNS), sizes
+        arms = ", ".join(users.get(task.id, []))
+        rows += [(arms, regimen, draw, *values) for values in _allocated(info)]
+    return filled(SYNTHETIC_COLUMNS, rows), sizes
 
 
 def _allocated(info: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
@@ -296,37 +289,3 @@ def _chosen(planned: pd.DataFrame, study: Study) -> pd.DataFrame:
     if study.settings.protocol.kind != "retune":
         chosen = chosen.assign(replicate=-1).drop_duplicates()
     return chosen.reset_index(drop=True)
-
-
-def _pictures(
-    study: Study, store: Store, plan: Plan
-) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
-    """Return the strips of the exhibits; restricted ones stay where they are."""
-    pictures: list[Picture] = []
-    for task in _done(plan, "exhibits"):
-        artifact = read_artifact(store, "exhibits", task.id)
-        source = read_artifact(store, "dataset", task.payload["dataset"])
-        restrictions = sorted({*artifact.restrictions, *source.restrictions})
-        if restrictions:
-            text = listing(restrictions)
-            return (), (
-                f"The data of {study.dataset.name} are restricted ({text}): none is shown.",
-            )
-        try:
-            listed = json.loads(artifact.file("exhibits.json").read_bytes())["pictures"]
-            pictures += [
-                Picture(
-                    path=artifact.file(item["file"]),
-                    role=item["role"],
-                    class_name=item["class"],
-                    arms=item["arm"] or "",
-                    regimen=item["regimen"],
-                    tiles=item["tiles"],
-                )
-                for item in listed
-            ]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedArtifactError(
-                f"{artifact.path}/exhibits.json is not a list of pictures. {mend(artifact.path)}"
-            ) from error
-    return tuple(pictures), ()

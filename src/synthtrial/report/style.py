@@ -20,9 +20,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 INK, MUTED, GRID, PAPER, SHADE = "#1b1f24", "#667085", "#e4e7ec", "#fffffe", "#c3c9d3"
-ACCENT = "#d55e00"
+ACCENT, SECOND = "#d55e00", "#0072b2"
 
 # Okabe & Ito (2008): told apart with all common forms of colour blindness; markers differ as well.
 _BASELINE = "#6b7484"
@@ -150,6 +151,27 @@ def shorten(text: str, length: int = 24) -> str:
     if len(text) <= length:
         return text
     return text[: length // 2] + "…" + text[-(length - length // 2 - 1) :]
+
+
+def handle(style: ArmStyle) -> Line2D:
+    """Return what stands for an arm in a legend."""
+    return Line2D([], [], color=style.colour, marker=style.marker, ms=6.5, lw=1.8, mec=PAPER)
+
+
+def legend(
+    axes: Axes, handles: Sequence[Line2D], labels: Sequence[str], columns: int | None = None
+) -> None:
+    """Set a legend below the axes."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.legend(
+        list(handles),
+        [safe_label(shorten(label, 30)) for label in labels],
+        loc="outside lower left",
+        ncols=columns or len(labels),
+        handletextpad=0.5,
+        columnspacing=1.4,
+    )
 
 
 def save(panel: Panel, folder: Path) -> str:

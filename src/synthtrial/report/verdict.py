@@ -246,14 +246,37 @@ def study_paragraph(facts: Facts) -> str:
         f"{count_text(len(design.arms), 'arm')} deal with the imbalance: {arms}. "
         f"Each is trained on {regimens} of the training set."
     )
-    if design.generator:
-        seen = {
-            "subset": "fitted on the same subset that its classifier sees, and on nothing else",
-            "train": "fitted on the whole training set",
-            "original": "fitted on the training set before images were taken away",
-        }.get(design.fit_on, design.fit_on)
-        parts.append(f"The images come from {design.generator}, {seen}; {design.balance}.")
-    return " ".join([*parts, *_protocol_text(facts)])
+    return " ".join([*parts, *_images_text(facts), *_protocol_text(facts)])
+
+
+def _images_text(facts: Facts) -> list[str]:
+    """Say where made images come from, who judges them and how many there are."""
+    design = facts.design
+    if not design.generator:
+        return []
+    if not design.trains_generators:
+        parts = [f"The images were made elsewhere: nothing was fitted here; {design.balance}."]
+    else:
+        seen = f"fitted on {rows_text(design.fit_on)}"
+        parts = [f"The images come from {design.generator}, {seen}; {design.balance}."]
+    if design.reference:
+        rows = rows_text(design.reference)
+        use = ["decides which are accepted"] if design.filtered_arms else []
+        use += ["serves to measure how good they are"] if design.features else []
+        parts.append(
+            f"A reference classifier ({design.classifier}) {listing(use)}: it is trained on real "
+            f"images only, on {rows}."
+        )
+    return parts
+
+
+def rows_text(fit_on: str) -> str:
+    """Say which rows a generator or a reference classifier is fitted on."""
+    return {
+        "subset": "the same subset that the trial's classifier sees, and on nothing else",
+        "train": "the whole training set",
+        "original": "the training set before images were taken away",
+    }.get(fit_on, fit_on)
 
 
 def _protocol_text(facts: Facts) -> list[str]:

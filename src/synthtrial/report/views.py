@@ -32,7 +32,8 @@ SYMBOLS = {HIGHER: "▲", LOWER: "▼", UNCLEAR: "≈", UNTESTED: "?"}
 STAMP_TEXTS = {
     "LEAKY": "the generator, a filter or pretrained weights saw test or validation groups, or "
     "nobody knows: the numbers are no evidence",
-    "PRIVILEGED": "the generator saw images that its classifier was denied",
+    "PRIVILEGED": "the generator, or what filters its images, saw images that the trial's "
+    "classifier was denied",
     "GROUPS UNKNOWN": "the dataset does not say which images belong together (such as one writer "
     "or patient), so training and test may share groups",
     "PROVISIONAL": "trials are still to come; only complete blocks are counted",
@@ -304,7 +305,7 @@ def strips(design: Design, pictures: Sequence[Picture]) -> list[tuple[str, list[
     several = len({picture.arms for picture in pictures if picture.role == "synthetic"}) > 1
     for name in design.classes:
         mine = [picture for picture in pictures if picture.class_name == name]
-        mine.sort(key=lambda p: (p.role != "real", p.arms, p.regimen or 0.0))
+        mine.sort(key=lambda p: (p.role != "real", _place(design, p.arms), p.regimen or 0.0))
         views = []
         for picture in mine:
             label = "real" if picture.role == "real" else "synthetic"
@@ -317,6 +318,12 @@ def strips(design: Design, pictures: Sequence[Picture]) -> list[tuple[str, list[
         if views:
             found.append((name, views))
     return found
+
+
+def _place(design: Design, arms: str) -> int:
+    """Return where an arm stands in the study; what is none comes last."""
+    name = design.named(arms)[0]
+    return design.arm_names.index(name) if name in design.arm_names else len(design.arms)
 
 
 def cut(picture: Picture) -> tuple[list[str], bool]:

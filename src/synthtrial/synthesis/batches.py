@@ -17,7 +17,7 @@ from torch import Tensor
 
 from synthtrial.config import GanTrainingConfig
 from synthtrial.data.labels import balanced_row_weights
-from synthtrial.identity import stream
+from synthtrial.identity import stream, stream_key
 from synthtrial.synthesis.augment import numbers_needed
 
 RESIDENT_BYTES = 256 * 2**20  # training sets up to this size are kept on the device
@@ -71,6 +71,8 @@ class Batches:
         device: torch.device,
     ) -> None:
         self._latent, self._seed, self._draw, self._device = latent, seed, draw, device
+        self._random = stream(seed)  # put at the beginning of one stream after another
+        self._fresh = self._random.bit_generator.state
         self._batch = config.global_batch
         self._uniforms = numbers_needed(config.diffaugment)
         self._images_NCHW, self._index = images_NCHW, index
@@ -78,15 +80,17 @@ class Batches:
         self._targets_MK = torch.from_numpy(targets_MK)
         weights_M = balanced_row_weights(targets_MK)
         even_M = np.full(len(index), 1 / len(index))
-        self._edges_M = np.cumsum(weights_M if config.balanced_sampling else even_M)
+        # Where one row's share of [0, 1) ends and the next one's begins.
+        self._edges = np.cumsum(weights_M if config.balanced_sampling else even_M)[:-1]
         self._weights_M: Tensor | None = None
         if config.class_weights == "balanced":
             self._weights_M = torch.from_numpy((weights_M * len(index)).astype(np.float32))
         self._format = torch.channels_last if config.channels_last else torch.contiguous_format
         self._resident: Tensor | None = None
-        if index.size * images_NCHW[:1].nbytes <= RESIDENT_BYTES:
-            resident = torch.from_numpy(np.ascontiguousarray(images_NCHW[index]))
-            self._resident = resident.to(device)
+        size = index.size * images_NCHW[:1].nbytes
+        if size <= RESIDENT_BYTES:
+            resident = torch.from_numpy(np.ascontiguousarray(images_NCHW[index])).to(device)
+            self._resident = _scaled(resident) if 4 * size <= RESIDENT_BYTES else resident
 
     def draw(self, update: int, part: slice) -> Batch:
         """Return a part of the global batch of an update, a slice of its places."""
@@ -110,10 +114,14 @@ class Batches:
 
     def _rows(self, update: int) -> npt.NDArray[np.int64]:
         u_B = self._stream("gan-rows", update).random(self._batch)
-        return np.searchsorted(self._edges_M, u_B, side="right").clip(max=len(self._index) - 1)
+        return self._edges.searchsorted(u_B, side="right")
 
     def _stream(self, name: str, update: int) -> np.random.Generator:
-        return stream(self._seed, name, self._draw, update)
+        """Return what :func:`stream` would, in a fifth of the time; it ends the stream before."""
+        key = stream_key(self._seed, name, self._draw, update)
+        self._fresh["state"]["key"] = np.array([key & (2**64 - 1), key >> 64], dtype=np.uint64)
+        self._random.bit_generator.state = self._fresh
+        return self._random
 
     def _to_device(self, array: npt.NDArray[np.float32]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
@@ -127,5 +135,10 @@ class Batches:
         else:
             gathered = torch.from_numpy(self._images_NCHW[self._index[rows_B.numpy()]])
             x_BCHW = gathered.to(self._device)
-        x_BCHW = x_BCHW.float().div_(127.5).sub_(1.0)
+        if x_BCHW.dtype == torch.uint8:
+            x_BCHW = _scaled(x_BCHW)
         return x_BCHW.contiguous(memory_format=self._format)
+
+
+def _scaled(pixels_NCHW: Tensor) -> Tensor:
+    return pixels_NCHW.float().div_(127.5).sub_(1.0)

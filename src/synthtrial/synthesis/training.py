@@ -156,6 +156,11 @@ class _Training:
         )
         self._generator = self._both.generator
         self._averaged = copy.deepcopy(self._generator).requires_grad_(False).eval()
+        # Listed once: walking through the modules takes longer than averaging their weights.
+        self._average_of = (
+            list(self._averaged.parameters()),
+            list(self._generator.parameters()),
+        )
         self._history: dict[str, list[float]] = {
             "step": [],
             "generator_loss": [],
@@ -263,7 +268,7 @@ class _Training:
         # An average that began at the untrained weights would remember them too long.
         decay = min(self._config.ema, (1 + self._step) / (10 + self._step))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(list(self._averaged.parameters()), list(self._generator.parameters()), self._step)
+        average(*self._average_of, self._step)
 
     def _refresh_buffers(self) -> None:
         for kept, buffer in zip(self._averaged.buffers(), self._generator.buffers(), strict=True):

@@ -8,7 +8,7 @@ tells how the batch was cut.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -108,7 +108,7 @@ class Updates:
         """
         keep = keep and len(self._parts) == 1
         self._discriminator_adam.zero_grad()
-        sums = torch.zeros(3, device=self._device)  # of the loss, and of real and fake scores
+        sums: list[Tensor] = []  # of the loss and, for LeCam, of real and fake scores
         made = None
         for place, part in enumerate(self._parts):
             self._beat(number, 0)
@@ -128,13 +128,14 @@ class Updates:
                 )
                 self._beat(number, 1)
                 loss.backward()  # type: ignore[no-untyped-call]
-            sums += torch.stack([loss.detach(), real_B.detach().sum(), fake_B.detach().sum()])
-        healthy, (loss_sum, real, fake) = self._agree(sums, self._discriminator_adam)
+            scores = (real_B, fake_B) if self._config.lecam else ()
+            sums = _add(sums, [loss.detach(), *(score_B.detach().sum() for score_B in scores)])
+        healthy, (loss_sum, *score_sums) = self._agree(sums, self._discriminator_adam)
         if healthy:
             self._discriminator_adam.step()
-            batch_size = self._config.global_batch
-            if self._config.lecam:
-                self._lecam.update(real / batch_size, fake / batch_size)
+            if score_sums:
+                real, fake = (total / self._config.global_batch for total in score_sums)
+                self._lecam.update(real, fake)
         return healthy, loss_sum / self._ranks.size, made
 
     def _discriminator_loss(
@@ -177,7 +178,7 @@ class Updates:
         """
         self._generator_adam.zero_grad()
         self._freeze(True)
-        sums = torch.zeros(1, device=self._device)
+        sums: list[Tensor] = []
         for place, part in enumerate(self._parts):
             with self._accumulating(self._shared_generator, place):
                 if made is not None:
@@ -190,7 +191,7 @@ class Updates:
                 loss = self._generator_loss(fake, batch, strength)
                 self._beat(number, 2)
                 loss.backward()  # type: ignore[no-untyped-call]
-            sums += loss.detach()
+            sums = _add(sums, [loss.detach()])
         self._freeze(False)
         healthy, (loss_sum,) = self._agree(sums, self._generator_adam)
         if healthy:
@@ -214,14 +215,20 @@ class Updates:
             loss_B = loss_B * batch.weight_B
         return loss_B.sum() * self._scale
 
-    def _agree(self, sums: Tensor, adam: torch.optim.Optimizer) -> tuple[bool, list[float]]:
+    def _agree(
+        self, sums: Sequence[Tensor], adam: torch.optim.Optimizer
+    ) -> tuple[bool, list[float]]:
         """Return whether all ranks' losses and gradients are finite, and the sums over all."""
-        (group,) = adam.param_groups
-        gradients = [weight.grad for weight in group["params"] if weight.grad is not None]
+        gradients = [weight.grad for weight in _weights(adam) if weight.grad is not None]
         # A ReLU's backward pass turns a NaN into 0, so finite gradients do not prove a finite loss.
-        norms = torch.stack(torch._foreach_norm(gradients))
-        *totals, norm_total = self._ranks.total(torch.cat([sums, norms.sum(dim=0, keepdim=True)]))
+        norm = torch.stack(torch._foreach_norm(gradients)).sum()
+        *totals, norm_total = self._ranks.total(torch.stack([*sums, norm]))
         return math.isfinite(totals[0]) and math.isfinite(norm_total), totals
+
+    def _freeze(self, frozen: bool) -> None:
+        """Let the discriminator's weights receive no gradients while the generator's do."""
+        for weight in _weights(self._discriminator_adam):
+            weight.requires_grad_(not frozen)
 
     def _show(self, real_BCHW: Tensor) -> Tensor:
         if not self._networks.growing:
@@ -261,6 +268,16 @@ def _cut(ranks: Ranks, batch: int, unit: int, limit: int | None) -> list[slice]:
     limit = limit or batch
     step = max(unit, limit - limit % unit)
     return [slice(i, min(i + step, mine.stop)) for i in range(mine.start, mine.stop, step)]
+
+
+def _add(sums: Sequence[Tensor], more: Sequence[Tensor]) -> list[Tensor]:
+    return [a + b for a, b in zip(sums, more, strict=True)] if sums else list(more)
+
+
+def _weights(adam: torch.optim.Optimizer) -> list[Tensor]:
+    (group,) = adam.param_groups
+    weights: list[Tensor] = group["params"]
+    return weights
 
 
 def _adam(

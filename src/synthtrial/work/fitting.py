@@ -32,7 +32,7 @@ def fitted_rows(payload: Mapping[str, Any], context: Context, study: Study) -> n
     Raises:
         DataError: the regimen leaves a class without images.
     """
-    dataset, split, regimen = payload["dataset"], payload["split"], payload.get("regimen")
+    dataset, split, regimen = payload["dataset"], payload["split"], _regimen(payload)
     if regimen is not None:  # refuse a regimen without some class before training for nothing
         context.rows(dataset, split, regimen, study)
     table = context.split(split)
@@ -42,7 +42,12 @@ def fitted_rows(payload: Mapping[str, Any], context: Context, study: Study) -> n
 
 def lineage_of_fit(payload: Mapping[str, Any]) -> list[Descent]:
     """Return what descends from such a task: its rows."""
-    return [Descent(payload["split"], _ROLES[_fit_on(payload)], payload.get("regimen"))]
+    return [Descent(payload["split"], _ROLES[_fit_on(payload)], _regimen(payload))]
+
+
+def _regimen(payload: Mapping[str, Any]) -> float | None:
+    """Return the regimen that thins the rows: it says nothing where they are not its subset."""
+    return payload.get("regimen") if _fit_on(payload) == "subset" else None
 
 
 def _fit_on(payload: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def train_generator(task: Task, context: Context) -> None:
     )
     folder, ranks, engine = context.unfinished(task), context.ranks, study.settings.engine
     monitor = _monitor(task, context, study, networks, config)
-    with noticed() as interrupted:
+    with closing(monitor), noticed() as interrupted:
         result = train_gan(
             networks,
             arrays.images_NCHW,
@@ -155,6 +155,7 @@ def _monitor(
 
     dataset = context.artifact("dataset", task.payload["dataset"])
     classes = context.images("dataset", dataset.id, study).labels.classes
+    boards = study.report_path / "tensorboard" / task.id
     judges = [need for need in task.needs if exists(context.store, "classifier", need)]
     return Monitor(
         context.unfinished(task),
@@ -166,7 +167,7 @@ def _monitor(
         draw=task.payload["draw"],
         device=context.device,
         recognise=recogniser(context, judges[0]) if judges else None,
-        tensorboard=study.settings.engine.tensorboard,
+        tensorboard=boards if study.settings.engine.tensorboard else None,
     )
 
 

@@ -96,8 +96,11 @@ def assess(task: Task, context: Context) -> None:
     extractor, name = _extractor(context, payload)
     judge: str = payload["classifier"]
 
+    names = payload["classes"] or list(classes)
+    columns = [class_index(classes, name) for name in names]
+
     def sample(images_NCHW: np.ndarray, labels_NK: np.ndarray, rows: np.ndarray) -> _Judged:
-        rows = _capped(rows, labels_NK)
+        rows = _first_of_each(rows, labels_NK[:, columns] == 1)
         return _judged(context, extractor, judge, images_NCHW[rows]), labels_NK[rows] == 1
 
     found = measure(
@@ -108,7 +111,7 @@ def assess(task: Task, context: Context) -> None:
         yardstick=Yardstick(
             name, f"reference classifier {judge}", multi_label, payload["neighbours"]
         ),
-        of=payload["classes"] or None,
+        of=names,
     )
     inputs = {"dataset": dataset, "split": split, "classifier": judge}
     inputs["synthetic"] = payload["images"]["synthetic"]
@@ -200,11 +203,11 @@ def _logits(context: Context, classifier: str, images_NCHW: np.ndarray) -> np.nd
     return logits_NK
 
 
-def _capped(rows: np.ndarray, labels_NK: np.ndarray) -> np.ndarray:
-    """Keep at most so many rows of each class, the first in their order."""
-    counts_RK = np.cumsum(labels_NK[rows] == 1, axis=0)
-    first_RK = (labels_NK[rows] == 1) & (counts_RK <= MEASURED_IMAGES)
-    return np.asarray(rows[first_RK.any(axis=1)])
+def _first_of_each(rows: np.ndarray, positive_NC: np.ndarray) -> np.ndarray:
+    """Return the rows that are among the first so many of a class, in their order."""
+    mine_RC = positive_NC[rows]
+    first_RC = mine_RC & (np.cumsum(mine_RC, axis=0) <= MEASURED_IMAGES)
+    return np.asarray(rows[first_RC.any(axis=1)])
 
 
 def _is_multi_label(context: Context, dataset: str) -> bool:

@@ -43,7 +43,7 @@ class Monitor:
         draw: number of the draw.
         device: where the generator is.
         recognise: judges samples, if there is a judge.
-        tensorboard: write figures and sheets for TensorBoard too.
+        tensorboard: folder that figures and sheets are written to for TensorBoard too.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Monitor:
         draw: int,
         device: str,
         recognise: Recognise | None = None,
-        tensorboard: bool = False,
+        tensorboard: Path | None = None,
     ) -> None:
         self._folder, self._steps, self._recognise = folder, steps, recognise
         self._shown = list(shown)[:ROWS]
@@ -73,7 +73,7 @@ class Monitor:
         self._last_written = 0.0
         self._last_sheet = 0
         self._recognised: dict[str, float] = {}
-        self._writer = _tensorboard(folder) if tensorboard else None
+        self._writer = _tensorboard(tensorboard) if tensorboard else None
 
     @property
     def shown(self) -> list[str]:
@@ -104,8 +104,12 @@ class Monitor:
             if due:
                 for name, share in self._recognised.items():
                     self._writer.add_scalar(f"recognised/{name}", share, step)
-            self._writer.flush()
         return False
+
+    def close(self) -> None:
+        """Write out what TensorBoard is still to get."""
+        if self._writer is not None:
+            self._writer.close()
 
     @torch.inference_mode()
     def _show(self, step: int, averaged: nn.Module) -> None:
@@ -123,4 +127,4 @@ class Monitor:
 def _tensorboard(folder: Path) -> Any:
     from tensorboardX import SummaryWriter
 
-    return SummaryWriter(str(folder / "tensorboard"), write_to_disk=True)
+    return SummaryWriter(str(folder))

@@ -1,7 +1,7 @@
 """What a step of ``train_gan`` costs beside a bare loop, written by hand for this one purpose.
 
-    python benchmarks/gan_step.py             # about 2 minutes
-    python benchmarks/gan_step.py --quick     # half a minute: see that it runs
+    python benchmarks/gan_step.py             # about 4 minutes on a quiet machine
+    python benchmarks/gan_step.py --quick     # a minute or two: see that it runs
 
 *Bare loop* (:class:`Bare`) against *synthtrial*, on the same shapes in one process of one thread:
 the same networks (projection GAN), hinge loss, fused Adam, DiffAugment and moving average, images
@@ -322,11 +322,11 @@ def train_as_rank(setting: Setting, turns: int, rank: int, port: int, pipe: Conn
 def main() -> None:
     """Measure and print both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--turns", type=int, default=60, help="of each side")
+    parser.add_argument("--turns", type=int, default=12, help="of each side")
     parser.add_argument("--quick", action="store_true", help="few turns: see that it runs")
     parser.add_argument("--no-processes", action="store_true", help="leave out the second table")
     asked = parser.parse_args()
-    turns = 8 if asked.quick else asked.turns
+    turns = 4 if asked.quick else asked.turns
     torch.set_num_threads(1)
     print(f"ms a step, medians of {turns} turns; load {os.getloadavg()[0]:.1f}")
     print(f"{'':32}{'wall':>8}{'':16}{'cpu':>10}{'':16}{'quartiles':>14}{'foreign':>9}")

@@ -47,8 +47,10 @@ types: $(VENV)/.installed-dev  ## Strict types.
 
 check: lint types test  ## What CI runs.
 
-bench: $(VENV)/.installed-dev  ## Measure our overhead beside other ways to run a grid.
+bench: $(VENV)/.installed-dev  ## Measure our overhead: grids, GAN steps, images into shards.
 	$(BIN)/python benchmarks/grid_overhead.py
+	$(BIN)/python benchmarks/gan_step.py
+	$(BIN)/python benchmarks/synthesis.py
 
 clean:  ## Remove the virtual environment and caches; results are kept.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

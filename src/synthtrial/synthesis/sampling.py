@@ -24,7 +24,7 @@ GENERATOR = "generator"  # stem of its files
 # Images at once. On a processor maps of more pixels than this leave its caches: at 64x64 pixels
 # batches of 16 take half the time of 256. Fixed, as other batches may round differently.
 _BATCH = 256
-_PROCESSOR_PIXELS = 2**16
+_PROCESSOR_PIXELS = 2**14
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a step of ``train_gan`` costs beside a bare loop, written by hand for this one purpose.
 
-    python benchmarks/gan_step.py             # about 4 minutes on a quiet machine
+    python benchmarks/gan_step.py             # about 3 minutes on a quiet machine
     python benchmarks/gan_step.py --quick     # a minute or two: see that it runs
 
 *Bare loop* (:class:`Bare`) against *synthtrial*, on the same shapes in one process of one thread:
@@ -322,7 +322,7 @@ def train_as_rank(setting: Setting, turns: int, rank: int, port: int, pipe: Conn
 def main() -> None:
     """Measure and print both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--turns", type=int, default=12, help="of each side")
+    parser.add_argument("--turns", type=int, default=10, help="of each side")
     parser.add_argument("--quick", action="store_true", help="few turns: see that it runs")
     parser.add_argument("--no-processes", action="store_true", help="leave out the second table")
     asked = parser.parse_args()

@@ -11,7 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, get_args
 
 from synthtrial.engines.base import Engine, Outcome
 from synthtrial.engines.local import LocalEngine
@@ -24,24 +24,11 @@ from synthtrial.store.attempts import hold
 from synthtrial.store.files import storage_errors, write_file
 from synthtrial.store.records import RecordWriter, compact, seal_abandoned
 from synthtrial.study import Study
-from synthtrial.tasks import Task
+from synthtrial.tasks import Task, TaskKind
 from synthtrial.work import Context, run_task
 
 _WAIT_SECONDS = 0.5
-# Short links of long chains first: generators, then what their images wait for, then the grid.
-_ORDER = (
-    "prepare",
-    "split",
-    "allocate",
-    "reference",
-    "train_gan",
-    "synthesize",
-    "filter",
-    "assess",
-    "select",
-    "trial",
-    "exhibits",
-)
+_ORDER = get_args(TaskKind)
 
 
 class Listener(Protocol):

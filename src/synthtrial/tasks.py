@@ -10,6 +10,8 @@ from synthtrial.identity import canonical_json, digest
 from synthtrial.registry import find
 from synthtrial.study import Study
 
+#: In the order of urgency: short links of long chains first, generators, what waits for their
+#: images, then the grid.
 TaskKind = Literal[
     "prepare",
     "split",
@@ -19,8 +21,8 @@ TaskKind = Literal[
     "synthesize",
     "filter",
     "assess",
-    "trial",
     "select",
+    "trial",
     "exhibits",
 ]
 Stage = Literal["grid", "replicate"]

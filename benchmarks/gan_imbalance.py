@@ -31,12 +31,14 @@ from synthtrial.store.records import read_records
 from synthtrial.study import load
 from synthtrial.work.monitor import COLUMNS
 
-PLAIN = ("gan_training.balanced_sampling=false", "gan_training.diffaugment=[]")
+PLAIN = ("gan_training.balanced_sampling=false",)
+DIFFAUGMENT = "gan_training.diffaugment=[translation,cutout]"
 REMEDIES: dict[str, tuple[str, ...]] = {
     "plain": PLAIN,
-    "balanced sampling": ("gan_training.diffaugment=[]",),
-    "+ DiffAugment": (),
+    "balanced sampling": (),
+    "+ DiffAugment": (DIFFAUGMENT,),
     "+ LeCam, phased-in condition": (
+        DIFFAUGMENT,
         "gan_training.lecam=0.1",
         "gan_training.conditional_at=0.1",
     ),

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types bench clean help system-packages
+.PHONY: demo test test-faults check lint types bench devslurm-up devslurm-down clean help system-packages devslurm-up devslurm-down
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,19 +23,29 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.installed  ## Run the embedded study for real; ends with the report's path.
 	$(BIN)/synthtrial run digits
 
-# Real data that a few tests read where it is. They say so loudly where they have to skip.
+# What a few tests need of Debian: real data, and SLURM. They say so loudly where they have to skip.
 FASHION := /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
+SLURM := slurmctld slurmd srun munged slurmdbd mariadbd ip
+SLURM_PACKAGES := slurmctld slurmd slurm-client munge slurmdbd mariadb-server-core iproute2
 
 system-packages:
-	@if [ ! -e $(FASHION) ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt() { timeout 180 apt-get -qq "$$@" >/dev/null 2>&1 </dev/null; }; \
-		get() { apt install -y --no-install-recommends dataset-fashion-mnist; }; \
-		get || { apt update && get; } || \
-			echo "Debian's dataset-fashion-mnist cannot be installed; tests that need it are skipped."; \
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	apt() { timeout 180 apt-get -qq "$$@" >/dev/null 2>&1 </dev/null; }; \
+	get() { apt install -y --no-install-recommends "$$@"; }; \
+	need() { get "$$@" || { apt update && get "$$@"; } || \
+		echo "Debian's $$* cannot be installed; tests that need it are skipped."; }; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		[ -e $(FASHION) ] || need dataset-fashion-mnist; \
+		for program in $(SLURM); do \
+			command -v $$program >/dev/null || { need $(SLURM_PACKAGES); break; }; \
+		done; \
 	fi
 
-test: $(VENV)/.installed-dev system-packages  ## Run every test.
+test: $(VENV)/.installed-dev system-packages  ## Run every test but those of `test-faults`.
 	$(BIN)/python -m pytest -n 2
+
+test-faults: $(VENV)/.installed-dev system-packages  ## Break SLURM clusters while studies run on them.
+	$(BIN)/python -m pytest -m faults tests/slurm
 
 lint: $(VENV)/.installed-dev  ## Style, formatting and the direction of imports.
 	$(BIN)/ruff check .
@@ -47,10 +57,17 @@ types: $(VENV)/.installed-dev  ## Strict types.
 
 check: lint types test  ## What CI runs.
 
-bench: $(VENV)/.installed-dev  ## Measure our overhead: grids, GAN steps, images into shards.
+bench: $(VENV)/.installed-dev  ## Measure our overhead: grids, GAN steps, images into shards, SLURM.
 	$(BIN)/python benchmarks/grid_overhead.py
 	$(BIN)/python benchmarks/gan_step.py
 	$(BIN)/python benchmarks/synthesis.py
+	$(BIN)/python benchmarks/slurm_overhead.py
+
+devslurm-up:  ## Start a private SLURM cluster; prints what a shell must export.
+	@$(PYTHON) cluster/devslurm/devslurm.py up
+
+devslurm-down:  ## End it and remove all of it.
+	@$(PYTHON) cluster/devslurm/devslurm.py down
 
 clean:  ## Remove the virtual environment and caches; results are kept.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

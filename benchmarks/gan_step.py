@@ -40,8 +40,8 @@ import torch.nn.functional as F
 from machine import Foreign
 
 from synthtrial.config import GanTrainingConfig
+from synthtrial.store.checkpoints import Checkpoints
 from synthtrial.synthesis.augment import diffaugment, numbers_needed
-from synthtrial.synthesis.checkpoints import Checkpoints
 from synthtrial.synthesis.generators import PROJECTION, Networks, ProjectionConfig
 from synthtrial.synthesis.networks import build_networks
 from synthtrial.synthesis.ranks import ALONE, Heartbeat, Ranks, joined

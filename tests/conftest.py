@@ -41,7 +41,7 @@ def tiny(tmp_path: Path):
 @pytest.fixture(scope="session")
 def synthtrial_command() -> list[str]:
     """The command line, in this interpreter, as a process is started with it."""
-    return [sys.executable, "-m", "synthtrial.cli"]
+    return [sys.executable, "-m", "synthtrial"]
 
 
 @pytest.fixture(scope="session")

@@ -180,7 +180,7 @@ def test_verbs_that_need_a_store_say_so(verb, refused, tmp_path):
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_a_reader_that_goes_away_is_not_told_off(options, tmp_path):
-    verb = [sys.executable, "-m", "synthtrial.cli", "plan", "digits", f"store.path={tmp_path}/none"]
+    verb = [sys.executable, "-m", "synthtrial", "plan", "digits", f"store.path={tmp_path}/none"]
     child = subprocess.Popen([*verb, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     child.stdout.close()
     assert child.stderr.read() == b""

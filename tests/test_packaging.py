@@ -91,7 +91,7 @@ def test_the_unpacked_wheel_is_what_runs(python, site):
 
 
 def test_a_shipped_study_is_planned_by_name_outside_the_repository(python):
-    output = python("-m", "synthtrial.cli", "plan", "digits")
+    output = python("-m", "synthtrial", "plan", "digits")
     assert "5 arms x 4 regimens x 18 configurations" in output
 
 

@@ -6,12 +6,23 @@ from pathlib import Path
 import pytest
 
 from synthtrial.errors import ConfigError
-from synthtrial.study import load, shipped_folder, shipped_studies
+from synthtrial.study import load, shipped_engines, shipped_folder, shipped_studies
 
 
-@pytest.mark.parametrize("path", sorted(shipped_folder().rglob("*.yaml")), ids=lambda p: p.stem)
-def test_every_shipped_config_loads(path):
-    assert load(path).name == path.stem
+def test_nothing_is_shipped_that_no_test_loads():
+    known = {*shipped_studies().values(), *shipped_engines().values()}
+    assert set(shipped_folder().rglob("*.yaml")) == known
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_every_shipped_study_loads(name):
+    assert load(name).name == name
+
+
+@pytest.mark.parametrize("name", shipped_engines())
+def test_every_shipped_engine_loads_and_overrides_win(name):
+    study = load("digits", ["engine.workers=3"], name)
+    assert (study.settings.engine.name, study.settings.engine.workers) == (name, 3)
 
 
 def test_the_digits_study_is_what_its_documentation_says():

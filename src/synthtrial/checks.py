@@ -31,14 +31,22 @@ _LEAST: Mapping[str, Mapping[str, float]] = {
         "label_loss": 0,
     },
     "protocol": {"replicates": 1, "draws": 1},
-    "engine": {"workers": 1, "max_attempts": 1, "micro_batch": 1, "checkpoints": 1},
+    "engine": {
+        "workers": 1,
+        "trials_per_gpu": 1,
+        "max_attempts": 1,
+        "micro_batch": 1,
+        "checkpoints": 1,
+        "max_gpu_hours": 0,
+        "max_cost": 0,
+    },
     "store": {"shard_bytes": 1},
     "balance": {"count": 1},
 }
 _ABOVE_ZERO: Mapping[str, Sequence[str]] = {
     "training": ("learning_rate",),
     "gan_training": ("generator_learning_rate", "discriminator_learning_rate"),
-    "engine": ("checkpoint_seconds", "stuck_seconds"),
+    "engine": ("checkpoint_seconds", "stuck_seconds", "pack_minutes"),
 }
 
 

@@ -285,20 +285,29 @@ class EngineConfig:
     """Where tasks run; never part of an id.
 
     Attributes:
-        name: ``local``.
-        workers: processes; by default one for each available processor.
+        name: ``local`` runs on this machine, ``allocation`` on every node of the SLURM job that it
+            is started in, ``slurm`` submits jobs.
+        workers: processes on a machine; by default one for each available processor, or
+            ``trials_per_gpu`` for each GPU.
+        trials_per_gpu: processes that share a GPU, each with its part of the memory.
         device: ``auto`` takes a GPU where there is one.
         max_attempts: tries of a task that fails before it counts as failed for good.
         micro_batch: images of one process at once in GAN training; larger shares are accumulated.
             By default all at once.
-        checkpoint_seconds: time between two checkpoints of a GAN training.
+        checkpoint_seconds: time between two checkpoints of a training.
         checkpoints: how many of them are kept.
         stuck_seconds: how long one process of a training may keep the others waiting.
         tensorboard: write the progress of GAN trainings for TensorBoard too, beside the report.
+        site: profile of the cluster: a file, or the name of one in ``cluster/sites``.
+        slurm: settings of the profile that are different here.
+        pack_minutes: time that the tasks of one job should take.
+        max_gpu_hours: refuse to submit what is estimated to take more.
+        max_cost: refuse to submit what is estimated to cost more, by the prices of the profile.
     """
 
-    name: Literal["local"] = "local"
+    name: Literal["local", "allocation", "slurm"] = "local"
     workers: int | None = None
+    trials_per_gpu: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_attempts: int = 2
     micro_batch: int | None = None
@@ -306,6 +315,11 @@ class EngineConfig:
     checkpoints: int = 2
     stuck_seconds: float = 300.0
     tensorboard: bool = False
+    site: str = "default"
+    slurm: dict[str, Any] = field(default_factory=dict)
+    pack_minutes: float = 20.0
+    max_gpu_hours: float | None = None
+    max_cost: float | None = None
 
 
 @dataclass(frozen=True)

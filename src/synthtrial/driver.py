@@ -5,43 +5,27 @@ Everything starts from the store. Running a study again is resuming it, whatever
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Protocol, get_args
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
-from synthtrial.engines.base import Engine, Outcome
-from synthtrial.engines.local import LocalEngine
-from synthtrial.errors import ConfigError, StoreError, TrainingError
+from synthtrial.drive import Drive, Listener
+from synthtrial.engines import make_engine
+from synthtrial.engines import submissions as subs
+from synthtrial.engines.base import DurableEngine
+from synthtrial.engines.slurm.costs import check_budget
+from synthtrial.errors import ConfigError, StoreBusyError, TrainingError
 from synthtrial.estimates import Clock
-from synthtrial.identity import canonical_json, code_digest
-from synthtrial.plan import Failure, Plan, build, has_result, narrow
-from synthtrial.store.artifacts import Store, read_artifact
+from synthtrial.identity import canonical_json
+from synthtrial.plan import Plan, build, narrow
+from synthtrial.store.artifacts import Store, open_store
 from synthtrial.store.attempts import hold
 from synthtrial.store.files import storage_errors, write_file
 from synthtrial.store.records import RecordWriter, compact, seal_abandoned
-from synthtrial.study import Study
-from synthtrial.tasks import Task, TaskKind
+from synthtrial.study import Study, load
+from synthtrial.tasks import Task
 from synthtrial.work import Context, run_task
-
-_WAIT_SECONDS = 0.5
-_ORDER = get_args(TaskKind)
-
-
-class Listener(Protocol):
-    """Is told what happens, to show it."""
-
-    def started(self, plan: Plan, engine: Engine, clock: Clock) -> None:
-        """Work begins."""
-
-    def ended(self, task: Task, outcome: Outcome, plan: Plan) -> None:
-        """A task has ended."""
-
-    def waiting(self, plan: Plan) -> None:
-        """Nothing ended for a moment."""
 
 
 def run(
@@ -59,25 +43,120 @@ def run(
         where: only trials that match, such as ``{"arm": "gan"}``, and what they need.
 
     Raises:
+        StoreBusyError: another run of this study is alive, or its jobs are in another queue.
+        StoreError: the store cannot be written; nothing finished is lost.
+    """
+    build(study, None)  # what cannot be planned is refused before anything is touched
+    with _held(study, store):
+        in_flight = subs.open_submissions(store, study.name)
+        if in_flight and study.settings.engine.name != "slurm":
+            raise StoreBusyError(
+                f"{len(in_flight)} submissions of {study.name} to SLURM are not known to be over, "
+                f"such as job {in_flight[0].job_id}: go on with --engine slurm, or stop them with "
+                f"`synthtrial cancel {study.name}`"
+            )
+        plan = build(study, store)
+        if not in_flight:
+            plan.forgive()
+            if study.settings.engine.name == "slurm":
+                subs.forgive(store, study.name)
+        plan = _ready(plan, store, where)
+        check_budget(plan, Clock(plan, store))
+        with make_engine(study, store) as engine, RecordWriter(store) as writer:
+            Drive(plan, store, engine, writer, listener).loop()
+    return plan
+
+
+def advance(
+    study: Study,
+    store: Store,
+    listener: Listener,
+    where: Mapping[str, str] | None = None,
+    *,
+    forgive: bool = False,
+) -> tuple[Plan, str | None]:
+    """Submit what is ready, and a small job that does the same when all of it has ended.
+
+    Args:
+        study: the study; its engine must be one whose jobs outlive this process.
+        store: its store.
+        listener: is told what happens.
+        where: only trials that match, and what they need.
+        forgive: try again what has failed before.
+
+    Returns:
+        The plan as it stands, and the id of the job that goes on; None if nothing is left to do.
+
+    Raises:
+        ConfigError: the engine cannot do that.
         StoreBusyError: another run of this study is alive.
         StoreError: the store cannot be written; nothing finished is lost.
     """
-    settings = study.settings.engine
-    build(study, None)  # what cannot be planned is refused before anything is touched
-    with hold(store, study.name, settings.name, f"run of {study.name}"):
+    build(study, None)
+    with _held(study, store):
+        if forgive:
+            subs.forgive(store, study.name)
+        plan = _ready(build(study, store), store, where)
+        if forgive:
+            check_budget(plan, Clock(plan, store))
+        engine = make_engine(study, store)
+        if not isinstance(engine, DurableEngine):
+            raise ConfigError(
+                f"the engine '{engine.name}' works only as long as this command runs: leave "
+                "--detach away, or use --engine slurm"
+            )
+        with engine, RecordWriter(store) as writer:
+            drive = Drive(plan, store, engine, writer, listener)
+            listener.started(plan, engine, drive.clock)
+            drive.once()
+            if drive.idle:
+                return plan, None
+            arguments = (str(store.root), study.digest, dict(where or {}))
+            return plan, engine.continue_with(advance_in_job, *arguments)
+
+
+def advance_in_job(folder: str, root: str, digest: str, where: Mapping[str, str]) -> None:
+    """Go on with a study, in a job of its own; write the report when it is complete.
+
+    Args:
+        folder: of the submission of this job.
+        root: of the store.
+        digest: of the study's snapshot.
+        where: as in :func:`advance`.
+    """
+    from rich.console import Console
+
+    from synthtrial.progress import RunProgress
+    from synthtrial.report.page import write_report
+
+    store = open_store(Path(root), create=False)
+    study = load(store.root / "studies" / f"{digest}.yaml")
+    with RunProgress(Console(highlight=False, soft_wrap=True, markup=False)) as progress:
+        plan, following = advance(study, store, progress, where)
+    subs.end(subs.read_submission(Path(folder)), [])
+    if following is None and not where:
+        print(f"report: {write_report(study, store, plan, study.report_path)}")
+    else:
+        print(f"job {following} goes on when these have ended")
+
+
+@contextmanager
+def _held(study: Study, store: Store) -> Iterator[None]:
+    """Be the only driver of a study, with the store in order before and after."""
+    with hold(store, study.name, study.settings.engine.name, f"run of {study.name}"):
         seal_abandoned(store)
         keep_snapshot(study, store)
         try:
-            plan = build(study, store)
-            plan.forgive()
-            if where:
-                plan = narrow(plan, where)
-            with LocalEngine(store, settings) as engine, RecordWriter(store) as writer:
-                _Drive(plan, store, engine, writer, listener).loop()
+            yield
         finally:
             seal_abandoned(store)
             compact(store)
-    return plan
+
+
+def _ready(plan: Plan, store: Store, where: Mapping[str, str] | None) -> Plan:
+    """Return the plan without what has been forgiven and what was not asked for."""
+    plan.forgive(before=subs.forgiven(store, plan.study.name).before)
+    return narrow(plan, where) if where else plan
 
 
 def run_one(study: Study, store: Store, id_: str) -> Task:
@@ -137,124 +216,6 @@ def keep_snapshot(study: Study, store: Store) -> None:
         else:
             path.parent.mkdir(exist_ok=True)
             write_file(path, study.snapshot().encode())
-
-
-class _Drive:
-    """One pass over a plan with one engine."""
-
-    def __init__(
-        self, plan: Plan, store: Store, engine: Engine, writer: RecordWriter, listener: Listener
-    ) -> None:
-        self._plan = plan
-        self._store = store
-        self._engine = engine
-        self._writer = writer
-        self._listener = listener
-        self._clock = Clock(plan, store)
-        self._dependents: dict[str, list[Task]] = defaultdict(list)
-        self._queue: list[tuple[int, float, int, Task]] = []
-        self._queued: set[str] = set()
-        self._order = itertools.count()
-        self._flying: dict[str, Task] = {}
-
-    def loop(self) -> None:
-        self._listener.started(self._plan, self._engine, self._clock)
-        self._add(self._plan.tasks.values())
-        while self._queue or self._flying:
-            self._hand_out()
-            outcomes = self._engine.wait(_WAIT_SECONDS)
-            ended = [(self._flying.pop(outcome.task_id), outcome) for outcome in outcomes]
-            self._hand_out()  # before the bookkeeping, so that no worker waits for it
-            for task, outcome in ended:
-                self._take(task, outcome)
-            if not outcomes:
-                self._listener.waiting(self._plan)
-
-    def _hand_out(self) -> None:
-        while self._queue and self._engine.slots:
-            task = heapq.heappop(self._queue)[-1]
-            self._flying[task.id] = task
-            self._engine.submit([task])
-
-    def _add(self, tasks: Iterable[Task]) -> None:
-        for task in tasks:
-            for need in task.needs:
-                self._dependents[need].append(task)
-            self._enqueue(task)
-
-    def _enqueue(self, task: Task) -> None:
-        if task.id not in self._queued and self._plan.is_ready(task):
-            self._queued.add(task.id)
-            # Longest first, so that no long task is left alone at the end.
-            rank = (_ORDER.index(task.kind), -self._clock.seconds(task), next(self._order))
-            heapq.heappush(self._queue, (*rank, task))
-
-    def _take(self, task: Task, outcome: Outcome) -> None:
-        # A worker that dies after its result was durable loses the word and not the result.
-        if outcome.state == "done" or (outcome.state == "lost" and has_result(self._store, task)):
-            self._finish(task, outcome)
-        else:
-            self._fail(task, outcome)
-        self._listener.ended(task, outcome, self._plan)
-        if self._plan.is_settled(task.id):
-            for dependent in self._dependents[task.id]:
-                self._enqueue(dependent)
-
-    def _finish(self, task: Task, outcome: Outcome) -> None:
-        self._plan.failures.pop(task.id, None)
-        if outcome.diverged:
-            self._plan.failures[task.id] = Failure(1, outcome.message, True, diverged=True)
-            return
-        self._plan.done.add(task.id)
-        if task.kind == "select":
-            self._expand(task)
-
-    def _expand(self, select: Task) -> None:
-        chosen = read_artifact(self._store, "selection", select.id).info["configuration"]
-        for cell, id_ in self._plan.selections.items():
-            if id_ == select.id:
-                self._add(self._plan.expand(cell, chosen))
-
-    def _fail(self, task: Task, outcome: Outcome) -> None:
-        if outcome.fatal:
-            raise StoreError(outcome.message)
-        before = self._plan.failures.get(task.id)
-        attempts = (before.attempts if before else 0) + 1
-        limit = self._plan.study.settings.engine.max_attempts
-        final = not outcome.retry or attempts >= limit
-        self._plan.failures[task.id] = Failure(attempts, outcome.message, final)
-        self._queued.discard(task.id)
-        if not final:
-            self._enqueue(task)
-        elif outcome.state == "failed":  # what was lost says nothing about the task: run again
-            self._writer.append(failure_record(self._plan.study, task, outcome, attempts))
-
-
-def failure_record(study: Study, task: Task, outcome: Outcome, attempts: int) -> dict[str, object]:
-    """Return the record of a task that failed for good."""
-    trial = task.trial
-    record: dict[str, object] = {
-        "trial_id": task.id,
-        "kind": task.kind,
-        "status": "failed",
-        "attempt": attempts,
-        "message": outcome.message[-4000:],
-        "study": study.name,
-        "seconds": outcome.seconds,
-        "code_digest": code_digest(),
-        "engine": study.settings.engine.name,
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    if trial is not None:
-        record |= {
-            "stage": trial.stage,
-            "arm": trial.arm,
-            "regimen": trial.regimen,
-            "draw": trial.draw,
-            "replicate": trial.replicate,
-            "configuration": canonical_json(trial.configuration),
-        }
-    return record
 
 
 def smoke(study: Study) -> Study:

@@ -75,6 +75,8 @@ class NonFiniteLossError(TrainingError):
 class InterruptedTrainingError(TrainingError):
     """A training was asked to stop; it has left a checkpoint that the next try goes on from."""
 
+    exit_code = 75  # EX_TEMPFAIL: what started the process may start it again
+
 
 class EngineError(SynthtrialError):
     """An engine could not run its tasks."""

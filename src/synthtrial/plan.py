@@ -32,12 +32,14 @@ class Failure:
         message: of the last one.
         final: whether this run tries it no more.
         diverged: whether it is a trial whose loss became NaN or infinite: a result, no mishap.
+        at: when it was recorded (ISO, UTC), if it was.
     """
 
     attempts: int
     message: str
     final: bool
     diverged: bool = False
+    at: str = ""
 
 
 @dataclass
@@ -118,13 +120,16 @@ class Plan:
                 causes[task.id] = causes.get(lost[0], lost[0])
         return causes
 
-    def forgive(self) -> None:
+    def forgive(self, before: str = "~") -> None:
         """Forget failures, so that their tasks are tried again; divergence is a result and stays.
 
         What made a task fail may lie outside everything that its id knows: a driver, a disk, a
         package, a mistake in the code that has been mended since.
+
+        Args:
+            before: only failures recorded before this time (ISO, UTC); by default all.
         """
-        self.failures = {id_: f for id_, f in self.failures.items() if f.diverged}
+        self.failures = {id_: f for id_, f in self.failures.items() if f.diverged or f.at >= before}
 
     def expand(self, cell: Cell, configuration: Mapping[str, Any]) -> list[Task]:
         """Add the replicate trials of a cell whose configuration has been chosen."""
@@ -268,11 +273,12 @@ def _look_up(plan: Plan, store: Store) -> None:
         if select in plan.done:
             plan.expand(cell, read_artifact(store, "selection", select).info["configuration"])
     table = read_records(store)
-    columns = [table[name].to_pylist() for name in ("trial_id", "status", "attempt", "message")]
-    for id_, status, attempt, message in zip(*columns, strict=True):
+    names = ("trial_id", "status", "attempt", "message", "started_at")
+    columns = [table[name].to_pylist() for name in names]
+    for id_, status, attempt, message, at in zip(*columns, strict=True):
         if id_ not in plan.tasks or id_ in plan.done:
             continue
         if status == "done":
             plan.done.add(id_)
         else:
-            plan.failures[id_] = Failure(attempt, message or "", True, status == "diverged")
+            plan.failures[id_] = Failure(attempt, message or "", True, status == "diverged", at)

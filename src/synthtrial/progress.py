@@ -141,7 +141,10 @@ class RunProgress:
         self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + outcome.seconds
         if outcome.state != "done":
             final = plan.is_settled(task.id)
-            verdict = "failed for good" if final else f"{outcome.state}, will be tried again"
+            if outcome.cause == "stopped" and not final:
+                verdict = "stopped in mid-course, goes on"
+            else:
+                verdict = "failed for good" if final else f"{outcome.state}, will be tried again"
             reason = last_line(outcome.message)
             if (verdict, reason) not in self._said:  # a mistake in the study fails many tasks
                 self._said.add((verdict, reason))

@@ -36,6 +36,9 @@ class Component:
             out what changes no result, such as a path, and may add what does, such as the digest
             of a file. Planning calls it: it must be quick and import nothing heavy.
         trained: of generators, whether it is trained; else it brings images made elsewhere.
+        fetch: ``"module:function"``, where it needs something from the network, such as pretrained
+            weights: ``synthtrial fetch`` calls it with the options; it puts that where ``$HF_HOME``
+            and the like say, does nothing if it is there, and returns a line about it.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Component:
     step_milliseconds: float | None = None
     identity: str | None = None
     trained: bool = True
+    fetch: str | None = None
 
     def load(self) -> Any:
         """Import and return the implementation."""
@@ -53,6 +57,10 @@ class Component:
     def load_identity(self) -> Callable[[Any], Mapping[str, Any]] | None:
         """Import and return the function behind ``identity``, if there is one."""
         return None if self.identity is None else _import(self.identity)
+
+    def load_fetch(self) -> Callable[[Any], str | None] | None:
+        """Import and return the function behind ``fetch``, if there is one."""
+        return None if self.fetch is None else _import(self.fetch)
 
 
 def _import(place: str) -> Any:

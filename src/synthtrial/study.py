@@ -153,36 +153,53 @@ def shipped_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted((shipped_folder() / "study").glob("*.yaml"))}
 
 
-def load(study: str | Path, overrides: Sequence[str] = ()) -> Study:
+def shipped_engines() -> dict[str, Path]:
+    """Return the shipped settings of engines by name."""
+    return {path.stem: path for path in sorted((shipped_folder() / "engine").glob("*.yaml"))}
+
+
+def load(study: str | Path, overrides: Sequence[str] = (), engine: str | None = None) -> Study:
     """Read a study by path or shipped name and apply ``key=value`` overrides.
+
+    Args:
+        study: a path, or the name of a shipped study.
+        overrides: applied in order.
+        engine: settings of the section ``engine``, beneath the overrides: the name of shipped ones
+            or the path of a YAML file.
 
     Raises:
         ConfigError: no such study, bad YAML, an unknown key, a wrong type, an unknown plug-in, or
             settings that contradict each other.
     """
-    path = _find(study)
+    raw: Any = _read(_find(str(study), "study", shipped_studies()))
+    if engine is not None:
+        section = _read(_find(engine, "engine", shipped_engines()))
+        raw = OmegaConf.merge(raw, {"engine": section})
+    return _check(_override(raw, overrides), str(study))
+
+
+def _read(path: Path) -> DictConfig:
     try:
         raw = OmegaConf.load(path)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not readable YAML: {error}") from None
     except OSError as error:
-        raise ConfigError(f"cannot read the study {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     if not isinstance(raw, DictConfig):
         raise ConfigError(f"{path} must hold settings as 'key: value', got a {type(raw).__name__}")
-    return _check(_override(raw, overrides), str(study))
+    return raw
 
 
-def _find(study: str | Path) -> Path:
-    path = Path(study)
+def _find(name: str, kind: str, shipped: Mapping[str, Path]) -> Path:
+    path = Path(name)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         if path.is_file():
             return path
-        raise ConfigError(f"there is no study file {path}; shipped: {', '.join(shipped_studies())}")
-    shipped = shipped_studies()
-    if str(study) in shipped:
-        return shipped[str(study)]
+        raise ConfigError(f"there is no {kind} file {path}; shipped: {', '.join(shipped)}")
+    if name in shipped:
+        return shipped[name]
     raise ConfigError(
-        f"unknown study '{study}': {suggest(str(study), shipped)} "
+        f"unknown {kind} '{name}': {suggest(name, shipped)} "
         "Give one of these names or the path of a YAML file."
     )
 

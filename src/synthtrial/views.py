@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -12,6 +13,9 @@ from rich.table import Table
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.engines.local import pack_text
+from synthtrial.engines.slurm.control import standing
+from synthtrial.engines.slurm.costs import bill
+from synthtrial.engines.slurm.engine import SlurmEngine
 from synthtrial.errors import ConfigError
 from synthtrial.estimates import Clock
 from synthtrial.plan import Plan, build
@@ -89,17 +93,33 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
     if plan.complete:
         console.print("Nothing is to do.")
         return
+    if settings.engine.name == "slurm":
+        show_submission(console, plan, clock)
     estimate = clock.total(plan.to_do())
     basis = (
         "from trials measured in this store"
         if estimate.measured > 0.5
         else "a rough guess until trials have been measured here"
     )
-    console.print(f"Packs: {pack_text(len(plan.to_do()) + plan.undecided, settings.engine)}")
+    if settings.engine.name != "slurm":
+        console.print(f"Packs: {pack_text(len(plan.to_do()) + plan.undecided, settings.engine)}")
     console.print(
         f"To do: about {duration(estimate.seconds)} of one core ({basis}), "
         f"{human_bytes(estimate.bytes)} in about {estimate.files} files in {settings.store.path}"
     )
+
+
+def show_submission(console: Console, plan: Plan, clock: Clock) -> None:
+    """Print what SLURM would be asked now, and what the whole study takes of the cluster."""
+    study = plan.study
+    engine = SlurmEngine(Store(study.store_path.absolute()), study)
+    engine.consider(plan, clock)
+    ready = list(plan.ready())
+    for text in engine.scripts(ready):
+        console.print(text, style="dim")
+    seconds = clock.total(plan.to_do()).seconds
+    console.print(f"SLURM: {engine.preview(ready)}; later ones follow when these have ended")
+    console.print(f"In all about {bill(seconds, engine.site, study.settings.engine)}")
 
 
 def show_allocations(console: Console, plan: Plan, store: Store | None) -> None:
@@ -150,6 +170,7 @@ def status_json(plan: Plan, store: Store | None) -> dict[str, Any]:
         "store": plan.study.settings.store.path,
         "complete": plan.complete,
         "running": _running(plan, store),
+        "jobs": _jobs(plan, store),
         "trainings": _trainings(plan, store),
         "stages": _stages(plan),
         "failures": [
@@ -174,6 +195,12 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
         console.print(
             f"running: process {attempt['pid']} on {attempt['host']} since {attempt['started_at']}"
         )
+    for jobs in found["jobs"]:
+        states = ", ".join(f"{count} {state.lower()}" for state, count in jobs["states"].items())
+        what = f"{jobs['tasks']} tasks" if jobs["kind"] == "packs" else "looks what is next"
+        more = [f"on {jobs['nodes']}"] if jobs["nodes"] else []
+        more += [f"waits: {jobs['reason']}"] if jobs["reason"] else []
+        console.print(f"  job {jobs['job_id']}: {', '.join([what, states, *more])}")
     for training in found["trainings"]:
         seen = training["recognised"]
         mean = f", {sum(seen.values()) / len(seen):.0%} of samples recognised" if seen else ""
@@ -186,8 +213,13 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
     show_failures(console, plan)
     if found["complete"]:
         console.print("complete" + (", with failures" if found["failures"] else ""))
-    elif not found["running"]:
+    elif not found["running"] and not found["jobs"]:
         console.print(f"not running: `synthtrial run {found['study']}` goes on where it stopped")
+
+
+def is_alive(plan: Plan, store: Store | None) -> bool:
+    """Whether a process or a job works on the study."""
+    return bool(_running(plan, store) or _jobs(plan, store))
 
 
 def show_failures(console: Console, plan: Plan) -> None:
@@ -312,6 +344,13 @@ def _running(plan: Plan, store: Store | None) -> list[dict[str, Any]]:
     mine = [attempt for attempt in found if attempt.study == plan.study.name]
     names = ("host", "pid", "started_at", "engine")
     return [{name: getattr(attempt, name) for name in names} for attempt in mine]
+
+
+def _jobs(plan: Plan, store: Store | None) -> list[dict[str, Any]]:
+    """Return how the study's jobs in SLURM's queue stand."""
+    if store is None:
+        return []
+    return [dataclasses.asdict(item) for item in standing(store, plan.study.name)]
 
 
 def _trainings(plan: Plan, store: Store | None) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ def made(*indices, is_real=None):
     return Rows([(IMAGES, np.array(index)) for index in indices], np.zeros((n, 2)), is_real)
 
 
-def visited(rows, count, *, batch_size=4, augment=None, weights=None, replicate=0):
+def visited(rows, count, *, batch_size=4, augment=None, weights=None, replicate=0, first=0):
     batches = training_batches(
         rows,
         torch.arange(len(rows)),
@@ -28,6 +28,7 @@ def visited(rows, count, *, batch_size=4, augment=None, weights=None, replicate=
         seed=5,
         replicate=replicate,
         device=CPU,
+        first=first,
     )
     return list(islice(batches, count))
 
@@ -126,3 +127,26 @@ def test_rows_that_do_not_fit_together_are_refused():
         Rows([(IMAGES, [0]), (IMAGES[:, :, :2], [0])], np.zeros((2, 1)))
     with pytest.raises(DataError, match="3 images came with 2 targets"):
         Rows([(IMAGES, np.arange(3))], np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("block_bytes", [1, 600, 10**6])
+@pytest.mark.parametrize("weights", [None, np.full(10, 0.1)])
+def test_batches_can_begin_anywhere(monkeypatch, block_bytes, weights):
+    monkeypatch.setattr(module, "_BLOCK_BYTES", block_bytes)
+    asked = []
+
+    def apply(x_BCHW, u_BD):
+        asked.append(len(x_BCHW))
+        return brighten(x_BCHW, u_BD)
+
+    rows, augment = made(range(10)), Augmentation(1, apply)
+    whole = visited(rows, 9, augment=augment, weights=weights)
+    sizes = set(asked)
+    for first in range(1, 8):
+        asked.clear()
+        rest = visited(rows, 9 - first, augment=augment, weights=weights, first=first)
+        for (x, y, index), (x_, y_, index_) in zip(whole[first:], rest, strict=True):
+            assert torch.equal(x, x_)
+            assert torch.equal(y, y_)
+            assert index.tolist() == index_.tolist()
+        assert set(asked) <= sizes  # blocks begin where they always do

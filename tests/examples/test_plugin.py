@@ -83,7 +83,7 @@ def test_a_study_of_it_is_planned_without_torch(python):
 
 
 def test_a_study_of_it_runs_to_its_report(python, place):
-    verb = ("-m", "synthtrial.cli")
+    verb = ("-m", "synthtrial")
     output = python(*verb, "run", "shapes.yaml", *TINY)
     assert (place / "synthtrial-reports" / "shapes" / "report.html").is_file(), output
     status = json.loads(python(*verb, "status", "shapes.yaml", *TINY, "--json"))
@@ -94,7 +94,7 @@ def test_a_study_of_it_runs_to_its_report(python, place):
 
 def test_without_the_package_its_names_are_unknown(place):
     done = subprocess.run(
-        [sys.executable, "-m", "synthtrial.cli", "plan", str(place / "shapes.yaml")],
+        [sys.executable, "-m", "synthtrial", "plan", str(place / "shapes.yaml")],
         capture_output=True,
         text=True,
     )

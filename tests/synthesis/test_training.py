@@ -6,7 +6,7 @@ import torch
 
 from synthtrial.config import GanTrainingConfig
 from synthtrial.errors import ConfigError, NonFiniteLossError, TrainingError
-from synthtrial.synthesis.checkpoints import Checkpoints
+from synthtrial.store.checkpoints import Checkpoints
 from synthtrial.synthesis.generators import (
     PROGRESSIVE,
     PROJECTION,

@@ -130,6 +130,7 @@ def training_batches(
     seed: int,
     replicate: int,
     device: torch.device,
+    first: int = 0,
 ) -> Iterator[Batch]:
     """Visit the rows pass after pass, without end.
 
@@ -147,11 +148,14 @@ def training_batches(
         seed: of the study.
         replicate: number of the seed within the study.
         device: where the batches go.
+        first: number of the batch to begin with, counted from 0 through all passes.
 
     Yields:
         x_BCHW in [-1, 1], the labels of the batch, and the indices of its rows.
     """
-    n, pass_number = len(rows), 0
+    n = len(rows)
+    pass_number, skipped = divmod(first, -(-n // batch_size))
+    begin = skipped * batch_size
     block = batch_size * max(1, _BLOCK_BYTES // (4 * rows.bytes_per_image * batch_size))
     while True:
         generator = stream(seed, "order", replicate, pass_number)
@@ -164,7 +168,7 @@ def training_batches(
             u_ND = draws.random((n, augment.draws), dtype=np.float32)
             if row_weights_N is None:  # repeats of a row within a pass get numbers of their own
                 u_ND = u_ND[order_N]
-        for start in range(0, n, block):
+        for start in range(begin - begin % block, n, block):  # whole blocks: the same bits
             index = order_N[start : start + block]
             x = rows.images(index, device)
             if augment is not None:
@@ -175,8 +179,9 @@ def training_batches(
             for place, x_B, y_B in zip(
                 places, torch.split(x, batch_size), torch.split(y, batch_size), strict=True
             ):
-                yield x_B, y_B, index[place : place + batch_size]
-        pass_number += 1
+                if start + place >= begin:
+                    yield x_B, y_B, index[place : place + batch_size]
+        pass_number, begin = pass_number + 1, 0
 
 
 def evaluation_batches(rows: Rows, device: torch.device) -> Iterator[torch.Tensor]:

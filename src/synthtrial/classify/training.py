@@ -23,12 +23,15 @@ from synthtrial.classify import metrics as scoring
 from synthtrial.classify.augment import Augmentation
 from synthtrial.classify.evaluation import check_outputs, make_forward, make_judge
 from synthtrial.classify.losses import make_labels, make_objective
+from synthtrial.classify.progress import Progress
+from synthtrial.classify.resuming import Saver
 from synthtrial.classify.rows import Rows, training_batches
 from synthtrial.config import TrainingConfig
 from synthtrial.data.labels import balanced_row_weights
 from synthtrial.errors import TrainingError
 from synthtrial.identity import torch_seed
 from synthtrial.registry import Component
+from synthtrial.store.checkpoints import Checkpoints
 
 Report = Callable[[int, Mapping[str, float]], bool]
 
@@ -46,6 +49,8 @@ class FitResult:
             a row), ``validation_loss``, ``validation_score``: lists of equal length.
         validation: metrics at the kept epoch; None after divergence.
         message: what went wrong or had to be chosen otherwise, if anything.
+        resumed_at: step that the last try began at; no part of what makes two results equal.
+        earlier_seconds: wall time that the steps before it took, in earlier tries; alike.
     """
 
     status: Literal["done", "diverged"]
@@ -55,24 +60,8 @@ class FitResult:
     curves: dict[str, list[Any]]
     validation: dict[str, scoring.Values] | None
     message: str | None = None
-
-
-@dataclass
-class _Progress:
-    """The loop's notes: curves so far, and the kept epoch with its weights and logits."""
-
-    curves: dict[str, list[Any]] = field(
-        default_factory=lambda: {
-            "epoch": [],
-            "train_loss": [],
-            "validation_loss": [],
-            "validation_score": [],
-        }
-    )
-    kept: tuple[bool, float] | None = None
-    epoch: int | None = None
-    state: dict[str, torch.Tensor] = field(default_factory=dict)
-    logits_NK: np.ndarray | None = None
+    resumed_at: int = field(default=0, compare=False)
+    earlier_seconds: float = field(default=0.0, compare=False)
 
 
 def build_model(
@@ -124,8 +113,10 @@ def fit(
     replicate: int,
     device: torch.device | str = "cpu",
     report: Report | None = None,
+    checkpoints: Checkpoints | None = None,
+    interrupted: Callable[[], bool] | None = None,
 ) -> FitResult:
-    """Train a classifier and leave the kept weights in ``model``.
+    """Train a classifier, from its newest checkpoint if any; leave the kept weights in ``model``.
 
     Validation is evaluated ``config.epochs`` times: after every pass over the rows or, where
     ``steps`` asks for another number of steps, evenly spaced. With ``checkpoint: best`` the epoch
@@ -149,13 +140,16 @@ def fit(
         replicate: number of the seed within the study.
         device: where to train.
         report: called after every epoch with its number and curves; True ends the training.
+        checkpoints: of this very training: equal arguments but for ``device`` and those below it.
+        interrupted: asked after every step; True ends the training until it is resumed.
 
     Raises:
         DataError: rows whose labels do not suit the loss.
         TrainingError: settings that allow no step, or a model whose output has the wrong shape.
+        InterruptedTrainingError: ``interrupted`` said so.
     """
     device = torch.device(device)
-    checkpoints = _checkpoints(len(train), config, steps)
+    evaluations = _evaluations(len(train), config, steps)
     train, validation = train.to(device), validation.to(device).normalised()
     if augment is None:
         train = train.normalised()
@@ -171,24 +165,27 @@ def fit(
     forward = make_forward(model, config.precision, device)
     optimizer = _optimizer(model, config)
     judge = make_judge(validation, classes, multi_label, select_by, device, forward)
-    batches = training_batches(
-        train,
-        make_labels(train.targets_NK, multi_label=multi_label, device=device),
-        batch_size=config.batch_size,
-        row_weights_N=balanced_row_weights(train.targets_NK) if sampler == "balanced" else None,
-        augment=augment,
-        seed=seed,
-        replicate=replicate,
-        device=device,
-    )
+    labels = make_labels(train.targets_NK, multi_label=multi_label, device=device)
+    weights_N = balanced_row_weights(train.targets_NK) if sampler == "balanced" else None
     shares: dict[int, torch.Tensor] = {}  # d(mean loss) / d(loss of a row), by size of batch
-    progress, done = _Progress(), 0
+    progress = Progress()
+    saver = Saver(progress, model, optimizer, device, checkpoints, interrupted)
     with _seeded(torch_seed(seed, "dropout", replicate), device):
-        for epoch, until in enumerate(checkpoints, start=1):
+        saver.resume()
+        batches = training_batches(
+            train,
+            labels,
+            batch_size=config.batch_size,
+            row_weights_N=weights_N,
+            augment=augment,
+            seed=seed,
+            replicate=replicate,
+            device=device,
+            first=progress.steps,
+        )
+        for until in evaluations[progress.epochs :]:
             model.train()
-            losses: list[torch.Tensor] = []
-            visited: list[np.ndarray] = []
-            for x_BCHW, y_B, index_B in islice(batches, until - done):
+            for x_BCHW, y_B, index_B in islice(batches, until - progress.steps):
                 size = len(index_B)
                 if size not in shares:
                     shares[size] = torch.full((size,), 1 / size, device=device)
@@ -196,36 +193,33 @@ def fit(
                 loss_B = loss_of(forward(x_BCHW), y_B)
                 torch.autograd.backward(loss_B, shares[size])  # the mean over the batch
                 optimizer.step()
-                losses.append(loss_B.detach())
-                visited.append(index_B)
-            done = until
-            losses_N = torch.cat(losses).cpu().double().numpy()
+                progress.losses.append(loss_B.detach())
+                progress.visited.append(index_B)
+                progress.steps += 1
+                saver.after_step()
+            losses_N, index_N = progress.take_losses()
             model.eval()
             logits_NK, validation_loss, score = judge()
             if not (np.isfinite(losses_N).all() and math.isfinite(validation_loss)):
-                return FitResult(
-                    status="diverged",
-                    steps=done,
-                    epochs=epoch,
-                    best_epoch=None,
-                    curves=progress.curves,
-                    validation=None,
-                    message=f"the loss was no longer finite in epoch {epoch}; with a lower "
-                    f"learning_rate than {config.learning_rate:g} it may stay so",
-                )
-            index_N = np.concatenate(visited)
+                return _diverged(progress, config, saver)
             if objective.weights_N is not None:
                 losses_N = losses_N / objective.weights_N[index_N]
             real_N = losses_N[train.is_real[index_N]]
             train_loss = float(real_N.mean()) if len(real_N) else None
-            _note(progress, model, config, epoch, train_loss, validation_loss, score, logits_NK)
-            if report is not None and report(epoch, _latest(progress)):
+            progress.note(model, config.checkpoint, train_loss, validation_loss, score, logits_NK)
+            if report is not None and report(progress.epochs, progress.latest()):
                 break
+    if progress.weights:
+        model.load_state_dict(progress.weights)
+    assert progress.logits_NK is not None
     names = list(dict.fromkeys([*metrics, select_by]))
-    return _finish(model, progress, validation, config, done, names, classes, multi_label)
+    values = scoring.evaluate(
+        names, progress.logits_NK, validation.targets_NK, classes, multi_label
+    )
+    return _finished(progress, config, values, saver)
 
 
-def _checkpoints(n: int, config: TrainingConfig, steps: int | None) -> list[int]:
+def _evaluations(n: int, config: TrainingConfig, steps: int | None) -> list[int]:
     """Return the numbers of steps after which validation is evaluated, rising."""
     if config.epochs < 1 or config.batch_size < 1:
         raise TrainingError(
@@ -261,63 +255,40 @@ def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimize
     )
 
 
-def _note(
-    progress: _Progress,
-    model: nn.Module,
-    config: TrainingConfig,
-    epoch: int,
-    train_loss: float | None,
-    validation_loss: float,
-    score: float | None,
-    logits_NK: np.ndarray,
-) -> None:
-    """Extend the curves, and keep the epoch's weights if it is the best so far."""
-    values = (epoch, train_loss, validation_loss, score)
-    for curve, value in zip(progress.curves.values(), values, strict=True):
-        curve.append(value)
-    merit = (score is not None, -validation_loss if score is None else score)
-    if config.checkpoint == "last":
-        progress.kept, progress.epoch, progress.logits_NK = merit, epoch, logits_NK
-    elif progress.kept is None or merit > progress.kept:
-        progress.kept, progress.epoch, progress.logits_NK = merit, epoch, logits_NK
-        progress.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+def _diverged(progress: Progress, config: TrainingConfig, saver: Saver) -> FitResult:
+    epoch = progress.epochs + 1
+    return FitResult(
+        status="diverged",
+        steps=progress.steps,
+        epochs=epoch,
+        best_epoch=None,
+        curves=progress.curves,
+        validation=None,
+        message=f"the loss was no longer finite in epoch {epoch}; with a lower "
+        f"learning_rate than {config.learning_rate:g} it may stay so",
+        resumed_at=saver.resumed_at,
+        earlier_seconds=saver.earlier_seconds,
+    )
 
 
-def _latest(progress: _Progress) -> dict[str, float]:
-    """Return the defined values of the last epoch."""
-    last = {name: curve[-1] for name, curve in progress.curves.items() if name != "epoch"}
-    return {name: value for name, value in last.items() if value is not None}
-
-
-def _finish(
-    model: nn.Module,
-    progress: _Progress,
-    validation: Rows,
-    config: TrainingConfig,
-    steps: int,
-    metrics: Sequence[str],
-    classes: Sequence[str],
-    multi_label: bool,
+def _finished(
+    progress: Progress, config: TrainingConfig, validation: dict[str, scoring.Values], saver: Saver
 ) -> FitResult:
-    """Put the kept weights back and compute the metrics there."""
     assert progress.kept is not None
-    assert progress.logits_NK is not None
-    if progress.state:
-        model.load_state_dict(progress.state)
     undefined = config.checkpoint == "best" and not progress.kept[0]
     return FitResult(
         status="done",
-        steps=steps,
-        epochs=len(progress.curves["epoch"]),
+        steps=progress.steps,
+        epochs=progress.epochs,
         best_epoch=progress.epoch,
         curves=progress.curves,
-        validation=scoring.evaluate(
-            metrics, progress.logits_NK, validation.targets_NK, classes, multi_label
-        ),
+        validation=validation,
         message="the selecting metric was undefined on validation in every epoch; "
         "the epoch with the lowest validation loss was kept"
         if undefined
         else None,
+        resumed_at=saver.resumed_at,
+        earlier_seconds=saver.earlier_seconds,
     )
 
 

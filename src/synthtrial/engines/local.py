@@ -3,73 +3,147 @@
 Workers import the training code once and then take one task after another over a pipe. They are
 forked from a small server that has already imported it, so that a worker which died is back in
 milliseconds. A worker ends itself when its driver disappears.
+
+Where there are GPUs, each worker sees one. Its place, and how many share it, are tested with
+declared GPUs; that CUDA starts in a worker, and the part of a GPU's memory that it is held to, no
+run of ours has shown yet.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import multiprocessing
-import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from synthtrial.config import EngineConfig
-from synthtrial.engines.base import JobState, Outcome, attempt
-from synthtrial.errors import EngineError, StoreError
-from synthtrial.store.artifacts import Store, open_store
+from synthtrial.engines.base import Cause, JobState, Outcome, Trouble
+from synthtrial.engines.placement import Device, available_processors, describe, devices, host_name
+from synthtrial.engines.worker import PRELOAD, Place, work
+from synthtrial.errors import EngineError
+from synthtrial.estimates import Clock
+from synthtrial.plan import Plan
+from synthtrial.store.artifacts import Store
 from synthtrial.tasks import Task
 
-_PRELOAD = "synthtrial.work.preload"
+__all__ = ["LocalEngine", "available_processors", "pack_text"]
+
 _STOP_SECONDS = 5.0
-
-
-def available_processors() -> int:
-    """Return the number of processors that this process may use, not those of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pack_text(tasks: int, settings: EngineConfig) -> str:
     """Say how many processes would share so many tasks."""
-    workers = settings.workers or available_processors()
-    return f"{tasks} packs of one task, over {workers} processes of one thread each on this machine"
+    found = devices(settings)
+    workers = sum(device.seats for device in found)
+    gpus = sum(device.gpu is not None for device in found)
+    place = f" and {gpus} GPU{'s' * (gpus != 1)}" if gpus else ""
+    return (
+        f"{tasks} packs of one task, over {workers} processes of one thread each{place} on this "
+        "machine"
+    )
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Given:
+    job: str
+    task: Task
+    started: float
+
+
+@dataclass(eq=False)
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    job: str | None = None
-    task_id: str = ""
-    started: float = 0.0
+    given: _Given | None = None
+    alone: bool = False  # has the device to itself, for this one task
+
+
+@dataclass(eq=False)
+class _Seats:
+    """The workers that share a device, and tasks that wait to have it to themselves."""
+
+    device: Device
+    workers: list[_Worker] = field(default_factory=list)
+    waiting: deque[_Given] = field(default_factory=deque)
+
+    @property
+    def busy(self) -> list[_Worker]:
+        return [worker for worker in self.workers if worker.given is not None]
+
+    @property
+    def free(self) -> int:
+        if self.waiting or any(worker.alone for worker in self.workers):
+            return 0
+        return self.device.seats - len(self.busy)
 
 
 class LocalEngine:
-    """Runs tasks in worker processes of this machine, one task a worker."""
+    """Runs tasks in worker processes of this machine, one task a worker.
+
+    A task that ran out of memory beside others is tried again in a fresh process that has the
+    device (the GPU, or the machine where there is none) to itself: from then on the device takes
+    no task until those it has are done, and the others' processes are ended to free what they hold.
+    Only what fails of memory then is reported as failed of it.
+
+    Args:
+        store: the store.
+        settings: of the engine; workers stay within the affinity mask of this process.
+        stop_seconds: how long busy workers may take to save their state when the engine stops.
+        label: name of the engine, for records.
+    """
 
     name = "local"
+    explains = False
 
-    def __init__(self, store: Store, settings: EngineConfig) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: EngineConfig,
+        *,
+        stop_seconds: float = _STOP_SECONDS,
+        label: str | None = None,
+    ) -> None:
+        self.name = label or LocalEngine.name
         self._store = store
         self._settings = settings
-        self._count = settings.workers or available_processors()
+        self._stop_seconds = stop_seconds
         self._context = multiprocessing.get_context("forkserver")
-        self._workers: list[_Worker] = []
+        self._seats = [_Seats(device) for device in devices(settings)]
         self._states: dict[str, JobState] = {}
         self._numbers = itertools.count()
+        self._stopped: list[Outcome] = []
+
+    def adopt(self, plan: Plan, clock: Clock) -> Mapping[str, Sequence[Trouble]]:  # noqa: ARG002
+        """Return nothing: its tasks end with it."""
+        return {}
 
     @property
     def slots(self) -> int:
-        """Number of idle workers."""
-        return self._count - sum(worker.job is not None for worker in self._workers)
+        """Number of idle workers, but for those kept idle for a task that needs the memory."""
+        return sum(seats.free for seats in self._seats)
+
+    @property
+    def placement(self) -> str:
+        """One line for logs: host, processors, workers and GPUs."""
+        return describe([seats.device for seats in self._seats])
+
+    @property
+    def pipes(self) -> list[Connection]:
+        """Readable when :meth:`wait` has something to do, for who waits for other things too."""
+        return [worker.pipe for seats in self._seats for worker in seats.busy]
+
+    @property
+    def _workers(self) -> list[_Worker]:
+        return [worker for seats in self._seats for worker in seats.workers]
 
     def preview(self, tasks: Sequence[Task]) -> str:
         """Say how many processes would share the tasks."""
@@ -91,23 +165,67 @@ class LocalEngine:
 
     def wait(self, timeout_seconds: float) -> list[Outcome]:
         """Return what has ended, waiting at most ``timeout_seconds`` for the first."""
-        busy = [worker for worker in self._workers if worker.job is not None]
-        if not busy:
-            return []
-        pipes = {worker.pipe: worker for worker in busy}
-        ended = wait(list(pipes), timeout_seconds)
-        return [self._collect(pipes[pipe]) for pipe in ended]  # type: ignore[index]
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            for seats in self._seats:
+                self._run_alone(seats)
+            busy = {worker.pipe: (seats, worker) for seats in self._seats for worker in seats.busy}
+            if not busy:
+                return []
+            ended = wait(list(busy), max(0.0, deadline - time.monotonic()))
+            found = [self._collect(*busy[pipe]) for pipe in ended]  # type: ignore[index]
+            outcomes = [outcome for outcome in found if outcome is not None]
+            if outcomes or not ended:
+                return outcomes
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Kill the workers of these jobs."""
-        for worker in [worker for worker in self._workers if worker.job in jobs]:
-            self._states[str(worker.job)] = "lost"
-            worker.process.kill()
-            self._drop(worker)
+        for seats in self._seats:
+            for given in [given for given in seats.waiting if given.job in jobs]:
+                seats.waiting.remove(given)
+                self._states[given.job] = "lost"
+            for worker in seats.busy:
+                if worker.given is not None and worker.given.job in jobs:
+                    self._states[worker.given.job] = "lost"
+                    worker.process.kill()
+                    _drop(seats, worker)
+
+    def stop(self) -> list[Outcome]:
+        """End all workers: idle ones at their own pace, busy ones when their state is saved.
+
+        Returns:
+            An outcome for each task that was given and not reported: what its worker said within
+            ``stop_seconds``, or that it is lost. Called again, the same.
+        """
+        deadline = time.monotonic() + self._stop_seconds
+        for worker in self._workers:
+            if worker.given is None:
+                worker.pipe.close()
+            else:  # most die of it; a training that keeps checkpoints saves one first
+                worker.process.terminate()
+        for seats in self._seats:
+            waiting = "was stopped before it ran alone"
+            self._stopped += [self._lost(given, "stopped", waiting) for given in seats.waiting]
+            seats.waiting.clear()
+        while busy := {worker.pipe: worker for seats in self._seats for worker in seats.busy}:
+            ended = wait(list(busy), max(0.0, deadline - time.monotonic()))
+            for pipe in ended or list(busy):
+                worker = busy[pipe]  # type: ignore[index]
+                self._stopped.append(self._last_word(worker, late=not ended))
+                worker.given = None
+                worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        for seats in self._seats:
+            seats.workers.clear()
+        return list(self._stopped)
 
     def __enter__(self) -> Self:
         """Nothing is started before the first task."""
-        self._context.set_forkserver_preload([_PRELOAD])
+        self._context.set_forkserver_preload([PRELOAD])
         return self
 
     def __exit__(
@@ -116,113 +234,112 @@ class LocalEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop all workers: idle ones at their own pace, busy ones when their state is saved."""
-        for worker in self._workers:
-            if worker.job is not None:  # most die of it; a GAN training saves a checkpoint first
-                worker.process.terminate()
-            worker.pipe.close()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-        self._workers.clear()
+        """Stop all workers; :meth:`stop` says then what became of their tasks."""
+        self.stop()
 
     def _give(self, task: Task) -> str:
-        for worker in [item for item in self._workers if item.job is None]:
-            if self._send(worker, task):
+        seats = max(self._seats, key=lambda seats: seats.free)
+        given = _Given(f"local-{next(self._numbers)}", task, time.monotonic())
+        for worker in [item for item in seats.workers if item.given is None]:
+            if _send(worker, given):
                 break
-            self._drop(worker)  # it died while idle: nothing is lost
+            _drop(seats, worker)  # it died while idle: nothing is lost
         else:
-            worker = self._start()
-            if not self._send(worker, task):
-                raise EngineError(
-                    "a new worker process ended at once; run with engine.workers=1 and look at "
-                    "its error output"
-                )
-        worker.job = f"local-{next(self._numbers)}"
-        worker.task_id = task.id
-        worker.started = time.monotonic()
-        self._states[worker.job] = "running"
-        return worker.job
+            self._start(seats, given)
+        self._states[given.job] = "running"
+        return given.job
 
-    def _send(self, worker: _Worker, task: Task) -> bool:
-        try:
-            worker.pipe.send(task)
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
-
-    def _start(self) -> _Worker:
+    def _start(self, seats: _Seats, given: _Given, *, alone: bool = False) -> None:
+        share = 1.0 if alone else 1.0 / seats.device.seats
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_work, args=(theirs, self._store.root, self._settings), daemon=True
+        arguments = (
+            theirs,
+            self._store.root,
+            self._settings,
+            self.name,
+            Place(seats.device.gpu, share),
         )
+        process = self._context.Process(target=work, args=arguments, daemon=True)
         process.start()
         theirs.close()
-        worker = _Worker(process, ours)
-        self._workers.append(worker)
-        return worker
+        worker = _Worker(process, ours, alone=alone)
+        seats.workers.append(worker)
+        if not _send(worker, given):
+            raise EngineError(
+                "a new worker process ended at once; run with engine.workers=1 and look at "
+                "its error output"
+            )
 
-    def _collect(self, worker: _Worker) -> Outcome:
-        job = str(worker.job)
+    def _run_alone(self, seats: _Seats) -> None:
+        """Start the next task that waits for a device of its own, once that has come to rest."""
+        if seats.waiting and not seats.busy:
+            for worker in list(seats.workers):
+                _drop(seats, worker)
+            given = seats.waiting.popleft()
+            self._start(seats, given, alone=True)
+            self._states[given.job] = "running"
+
+    def _collect(self, seats: _Seats, worker: _Worker) -> Outcome | None:
+        """Return what became of a worker's task; None when it is to be tried again alone."""
+        given = worker.given
+        assert given is not None
         try:
-            outcome = worker.pipe.recv()
-            assert isinstance(outcome, Outcome)
-            worker.job = None
+            outcome = _received(worker)
         except (EOFError, OSError):  # it died; perhaps half-way through its answer
             worker.process.join()
             code = worker.process.exitcode or 0
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited ({code})"
-            message = f"the worker process {how} while it ran this task"
-            seconds = time.monotonic() - worker.started
-            outcome = Outcome(worker.task_id, "lost", message, retry=True, seconds=seconds)
-            self._drop(worker)
-        self._states[job] = outcome.state
+            outcome = self._lost(
+                given, "killed", f"the worker process {how} while it ran this task"
+            )
+            _drop(seats, worker)
+            return outcome
+        worker.given = None
+        crowded = seats.device.seats > 1 and not worker.alone
+        if outcome.cause == "memory" and crowded:
+            seats.waiting.append(given)
+            self._states[given.job] = "queued"
+            _drop(seats, worker)
+            return None
+        if worker.alone:  # it was promised all the memory; the next is not
+            _drop(seats, worker)
+        self._states[given.job] = outcome.state
         return outcome
 
-    def _drop(self, worker: _Worker) -> None:
-        worker.pipe.close()
-        worker.process.join(_STOP_SECONDS)
-        self._workers.remove(worker)
+    def _last_word(self, worker: _Worker, *, late: bool) -> Outcome:
+        """Return what a worker that was asked to stop has to say of its task."""
+        assert worker.given is not None
+        if not late:
+            with suppress(EOFError, OSError):
+                outcome = _received(worker)
+                self._states[worker.given.job] = outcome.state
+                return outcome
+            return self._lost(worker.given, "stopped", "was stopped; it had nothing to save")
+        reason = f"did not stop within {self._stop_seconds:g} s and was killed"
+        return self._lost(worker.given, "killed", reason)
+
+    def _lost(self, given: _Given, cause: Cause, message: str) -> Outcome:
+        self._states[given.job] = "lost"
+        outcome = Outcome(given.task.id, "lost", message, True, cause=cause, host=host_name())
+        return dataclasses.replace(outcome, seconds=time.monotonic() - given.started)
 
 
-def _work(pipe: Connection, store_root: Path, settings: EngineConfig) -> None:
-    """Take tasks until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    threading.Thread(target=_end_with_driver, daemon=True).start()
-
-    from synthtrial.work import Context  # imports torch: not before the fork server did
-
-    store = open_store(store_root, create=False)
+def _send(worker: _Worker, given: _Given) -> bool:
     try:
-        context = Context(store, engine=LocalEngine.name, device=settings.device)
-    except StoreError as error:  # said to the driver, which has a person to tell
-        reason = str(error)
-        _answer(pipe, lambda task: Outcome(task.id, "failed", reason, fatal=True))
-        return
-    while _answer(pipe, lambda task: attempt(store, task, context)):
-        pass
-    with suppress(StoreError):  # the journal stays, and the next run seals it
-        context.writer.seal()
-
-
-def _answer(pipe: Connection, work: Callable[[Task], Outcome]) -> bool:
-    """Take one task and send what became of it; False when the driver has closed the pipe."""
-    try:
-        pipe.send(work(pipe.recv()))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+        worker.pipe.send(given.task)
+    except (BrokenPipeError, ConnectionResetError):
         return False
+    worker.given = given
     return True
 
 
-def _end_with_driver() -> None:
-    """End this process when its driver has gone, so that a killed one leaves no orphans.
+def _received(worker: _Worker) -> Outcome:
+    outcome = worker.pipe.recv()
+    assert isinstance(outcome, Outcome)
+    return outcome
 
-    The parent in the system's eyes is the fork server, which itself waits for its last child.
-    """
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        driver.join()
-        os._exit(1)
+
+def _drop(seats: _Seats, worker: _Worker) -> None:
+    worker.pipe.close()
+    worker.process.join(_STOP_SECONDS)
+    seats.workers.remove(worker)

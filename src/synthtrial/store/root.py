@@ -15,7 +15,10 @@ SCHEMA = 1
 STORE_FILE = "store.json"
 UNFINISHED = "unfinished"  # checkpoints and shards of tasks that have not ended
 PROGRESS_FILE = "progress.json"  # in the folder of one that says how far it is
-RESERVED = ("records", "attempts", "studies", UNFINISHED)  # folders that hold no artifacts
+JOBS = "jobs"  # what was submitted to a queue
+SOURCE = "source"  # copies of the package that jobs import
+#: Folders that hold no artifacts.
+RESERVED = ("records", "attempts", "studies", UNFINISHED, JOBS, SOURCE)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 

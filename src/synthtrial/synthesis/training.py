@@ -25,9 +25,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from synthtrial.config import GanTrainingConfig
 from synthtrial.errors import ConfigError, InterruptedTrainingError, TrainingError
+from synthtrial.store.checkpoints import Checkpoints
 from synthtrial.synthesis.augment import check_names
 from synthtrial.synthesis.batches import Batches
-from synthtrial.synthesis.checkpoints import Checkpoints
 from synthtrial.synthesis.divergence import diverged
 from synthtrial.synthesis.generators import Growing, Networks
 from synthtrial.synthesis.ranks import ALONE, Heartbeat, Ranks

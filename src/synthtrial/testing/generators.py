@@ -31,7 +31,7 @@ from synthtrial.config import GanTrainingConfig
 from synthtrial.errors import InterruptedTrainingError
 from synthtrial.identity import canonical_json, stream
 from synthtrial.registry import Component
-from synthtrial.synthesis.checkpoints import Checkpoints
+from synthtrial.store.checkpoints import Checkpoints
 from synthtrial.synthesis.generators import Networks
 from synthtrial.synthesis.networks import build_networks
 from synthtrial.synthesis.ranks import Ranks

@@ -1,4 +1,4 @@
-"""Rows that generators and reference classifiers are fitted on."""
+"""What fitting generators and classifiers shares: the rows they see, and where they are saved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 from synthtrial.data.labels import locate
 from synthtrial.data.splits import select
 from synthtrial.store.artifacts import Descent
+from synthtrial.store.checkpoints import Checkpoints
 from synthtrial.study import Study
+from synthtrial.tasks import Task
 from synthtrial.work.context import Context
 
 _ROLES: Mapping[str, tuple[str, ...]] = {
@@ -43,6 +45,13 @@ def fitted_rows(payload: Mapping[str, Any], context: Context, study: Study) -> n
 def lineage_of_fit(payload: Mapping[str, Any]) -> list[Descent]:
     """Return what descends from such a task: its rows."""
     return [Descent(payload["split"], _ROLES[_fit_on(payload)], _regimen(payload))]
+
+
+def checkpoints_of(task: Task, context: Context, study: Study) -> Checkpoints:
+    """Return the checkpoints of a task's training, in the folder that its result removes."""
+    engine = study.settings.engine
+    folder = context.unfinished(task) / "checkpoints"
+    return Checkpoints(folder, engine.checkpoints, engine.checkpoint_seconds)
 
 
 def _regimen(payload: Mapping[str, Any]) -> float | None:

@@ -25,7 +25,7 @@ from synthtrial.synthesis.balance import (
 )
 from synthtrial.tasks import Task
 from synthtrial.work.context import Context
-from synthtrial.work.fitting import fitted_rows, lineage_of_fit
+from synthtrial.work.fitting import checkpoints_of, fitted_rows, lineage_of_fit
 
 if TYPE_CHECKING:
     from synthtrial.synthesis.generators import Networks
@@ -67,7 +67,6 @@ def train_generator(task: Task, context: Context) -> None:
         InterruptedTrainingError: it was asked to stop, and goes on when it is run again.
     """
     from synthtrial.classify.saving import write_network
-    from synthtrial.synthesis.checkpoints import Checkpoints
     from synthtrial.synthesis.networks import build_networks
     from synthtrial.synthesis.ranks import Heartbeat
     from synthtrial.synthesis.sampling import GENERATOR
@@ -104,9 +103,7 @@ def train_generator(task: Task, context: Context) -> None:
             around=Surroundings(
                 ranks=ranks,
                 micro_batch=engine.micro_batch,
-                checkpoints=Checkpoints(
-                    folder / "checkpoints", engine.checkpoints, engine.checkpoint_seconds
-                ),
+                checkpoints=checkpoints_of(task, context, study),
                 heartbeat=Heartbeat(folder / "ranks", ranks, engine.stuck_seconds),
                 report=monitor.report,
                 interrupted=interrupted,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,8 @@ from synthtrial.errors import TrainingError
 from synthtrial.store.artifacts import draft
 from synthtrial.tasks import Task
 from synthtrial.work.context import Context
-from synthtrial.work.fitting import fitted_rows, lineage_of_fit
+from synthtrial.work.fitting import checkpoints_of, fitted_rows, lineage_of_fit
+from synthtrial.work.signals import noticed
 
 #: Replicate numbers of reference classifiers, below those of trials and of the grid.
 _FIRST_REPLICATE = -2
@@ -26,7 +28,10 @@ _FIRST_REPLICATE = -2
 def train_reference(task: Task, context: Context) -> None:
     """Train the reference classifier and keep its weights.
 
+    Its checkpoints are in a folder of their own until the result is committed.
+
     Raises:
+        InterruptedTrainingError: it was asked to stop, and goes on when it is run again.
         TrainingError: its loss became NaN or infinite.
     """
     study, payload = context.study(task.study), task.payload
@@ -56,22 +61,26 @@ def train_reference(task: Task, context: Context) -> None:
     def part(index: np.ndarray) -> Rows:
         return Rows([(arrays.images_NCHW, index)], targets_NK[index])
 
-    result = fit(
-        model,
-        part(rows),
-        part(validation),
-        config,
-        multi_label=multi_label,
-        classes=arrays.labels.classes,
-        metrics=study.settings.metrics,
-        select_by=study.settings.protocol.select_by,
-        sampler=payload["sampler"],
-        class_weights=payload["class_weights"],
-        augment=compose([item.load() for item in study.arms[arm].augment] if arm else []),
-        device=context.device,
-        **place,
-    )
+    with noticed() as interrupted:
+        result = fit(
+            model,
+            part(rows),
+            part(validation),
+            config,
+            multi_label=multi_label,
+            classes=arrays.labels.classes,
+            metrics=study.settings.metrics,
+            select_by=study.settings.protocol.select_by,
+            sampler=payload["sampler"],
+            class_weights=payload["class_weights"],
+            augment=compose([item.load() for item in study.arms[arm].augment] if arm else []),
+            device=context.device,
+            checkpoints=checkpoints_of(task, context, study),
+            interrupted=interrupted,
+            **place,
+        )
     if result.status == "diverged":
+        shutil.rmtree(context.unfinished(task), ignore_errors=True)  # it would diverge again
         raise TrainingError(
             f"the reference classifier diverged ({result.message}); give it a smaller learning "
             "rate with reference.training.learning_rate"
@@ -93,6 +102,7 @@ def train_reference(task: Task, context: Context) -> None:
         made.info.update(
             fit_on=payload["fit_on"], images=len(rows), validation=_plain(result.validation)
         )
+    shutil.rmtree(context.unfinished(task), ignore_errors=True)
 
 
 def _plain(values: Mapping[str, Any] | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from synthtrial.study import Study
 from synthtrial.synthesis.balance import read_allocation
 from synthtrial.tasks import Task, metric_name
 from synthtrial.work.context import Context
+from synthtrial.work.fitting import checkpoints_of
 from synthtrial.work.images import lineage_of_images, made_images
 from synthtrial.work.judge import check_quality
+from synthtrial.work.signals import noticed
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class _Added:
 def run_trial(task: Task, context: Context) -> str | None:
     """Train and evaluate one classifier and append its record.
 
-    A loss that is not finite is a result too: the record says ``diverged``.
+    A loss that is not finite is a result too: the record says ``diverged``. A training that lasts
+    leaves checkpoints, and goes on from them, until the record is durable.
 
     Returns:
         Of a trial that diverged, how; else None.
@@ -49,6 +53,7 @@ def run_trial(task: Task, context: Context) -> str | None:
     Raises:
         LeakageError: added images descend from the trial's test or validation groups, and the
             study does not allow that.
+        InterruptedTrainingError: it was asked to stop, and goes on when it is run again.
     """
     assert task.trial is not None
     study, payload = context.study(task.study), task.payload
@@ -82,23 +87,26 @@ def run_trial(task: Task, context: Context) -> str | None:
     parts = [(arrays.images_NCHW, real), *((a.images_NCHW, a.index) for a in added)]
     train_targets = np.concatenate([targets_NK[real], *(a.targets_MK for a in added)])
     is_real = np.arange(len(train_targets)) < len(real)
-    result = fit(
-        model,
-        Rows(parts, train_targets, is_real).to(device),
-        held(validation),
-        config,
-        multi_label=multi_label,
-        classes=arrays.labels.classes,
-        metrics=[metric_name(m) for m in payload["metrics"]],
-        select_by=_score_of_epochs(payload),
-        sampler=treatment["sampler"],
-        class_weights=treatment["class_weights"],
-        augment=compose([item.load() for item in arm.augment]),
-        steps=_matched_steps(task, context, config, len(real)),
-        seed=payload["seed"],
-        replicate=payload["replicate"],
-        device=device,
-    )
+    with noticed() as interrupted:
+        result = fit(
+            model,
+            Rows(parts, train_targets, is_real).to(device),
+            held(validation),
+            config,
+            multi_label=multi_label,
+            classes=arrays.labels.classes,
+            metrics=[metric_name(m) for m in payload["metrics"]],
+            select_by=_score_of_epochs(payload),
+            sampler=treatment["sampler"],
+            class_weights=treatment["class_weights"],
+            augment=compose([item.load() for item in arm.augment]),
+            steps=_matched_steps(task, context, config, len(real)),
+            seed=payload["seed"],
+            replicate=payload["replicate"],
+            device=device,
+            checkpoints=checkpoints_of(task, context, study),
+            interrupted=interrupted,
+        )
     test = None
     if payload["evaluate_test"] and result.status == "done":
         kept = {"test": context.held_out("test", *place, study)}
@@ -124,10 +132,11 @@ def run_trial(task: Task, context: Context) -> str | None:
             "stamps": list(stamps),
             "device": device,
             "threads": context.threads,
-            "seconds": time.perf_counter() - started,
+            "seconds": result.earlier_seconds + time.perf_counter() - started,
             "started_at": started_at.isoformat(timespec="seconds"),
         }
     )
+    shutil.rmtree(context.unfinished(task), ignore_errors=True)
     return result.message if result.status == "diverged" else None
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from synthtrial.errors import StoreError, TrainingError
-from synthtrial.synthesis.checkpoints import Checkpoints
+from synthtrial.store.checkpoints import Checkpoints
 
 CPU = torch.device("cpu")
 
@@ -62,6 +62,17 @@ def test_where_all_are_damaged_there_is_none(tmp_path):
     assert checkpoints.newest() is None
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_what_claims_to_be_newer_goes_when_an_older_one_was_gone_on_from(tmp_path, keep):
+    checkpoints = Checkpoints(tmp_path, keep=keep)
+    Checkpoints(tmp_path, keep=3).save(1, state(1))
+    Checkpoints(tmp_path, keep=3).save(9, state(9)).write_bytes(b"")
+    assert checkpoints.newest() == 1
+    checkpoints.save(4, state(4))
+    assert checkpoints.newest() == 4
+    assert [int(path.name[5:14]) for path in sorted(tmp_path.iterdir())] == [1, 4][-keep:]
+
+
 def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state(1))
@@ -91,3 +102,13 @@ def test_it_is_due_after_so_many_steps_or_so_long(tmp_path):
     assert [step for step in range(1, 8) if by_steps.is_due(step)] == [3, 6]
     assert not Checkpoints(tmp_path, every_seconds=1000.0).is_due(5)
     assert Checkpoints(tmp_path, every_seconds=0.0).is_due(5)
+
+
+def test_time_counts_from_the_last_one_saved(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints._last_saved -= 1000
+    assert checkpoints.is_due(1)
+    assert checkpoints.unsaved_seconds >= 1000
+    checkpoints.save(1, state(1))
+    assert not checkpoints.is_due(2)
+    assert checkpoints.unsaved_seconds < 1000

@@ -1,4 +1,4 @@
-"""Checkpoints of a GAN training: complete or absent, verified, the newest sound one wins.
+"""Checkpoints of a training: complete or absent, verified, the newest sound one wins.
 
 A checkpoint is one file ``step-<step>-<digest>.pt``. It is read back, hashed, written
 under a temporary name, hashed again and renamed. The digest in its name is that of its content, so
@@ -18,12 +18,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from synthtrial.errors import StoreError, TrainingError
 from synthtrial.store.files import entries, publish, sha256_of, storage_errors, temporary_name
+
+if TYPE_CHECKING:  # the store is read without torch
+    import torch
 
 State = Mapping[str, Any]
 
@@ -52,17 +53,27 @@ class Checkpoints:
         """Say whether it is time for another."""
         if self.every_steps is not None:
             return step % self.every_steps == 0
-        return time.monotonic() - self._last_saved >= self.every_seconds
+        return self.unsaved_seconds >= self.every_seconds
+
+    @property
+    def unsaved_seconds(self) -> float:
+        """Time since the last one was saved, or since this training began."""
+        return time.monotonic() - self._last_saved
 
     def save(self, step: int, state: State) -> Path:
-        """Write the state after ``step`` steps and remove what is older than ``keep``.
+        """Write the state after ``step`` steps and keep it and the newest of the older ones.
+
+        What claims to be of a later step is damaged, or was refused when the training began.
 
         Raises:
             StoreError: the disk is full or the folder read-only; older checkpoints are kept.
+            TrainingError: there is more in the state than tensors and plain data.
         """
+        import torch
+
         buffer = io.BytesIO()  # torch.save hides what the disk says when it writes to a file
         torch.save(dict(state), buffer)
-        _read(buffer, torch.device("cpu"), f"the checkpoint of step {step}")
+        _read(buffer, "cpu", f"the checkpoint of step {step}")
         digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
         final = self.folder / f"step-{step:09d}-{digest[:16]}.pt"
         with storage_errors(self.folder):
@@ -76,8 +87,11 @@ class Checkpoints:
             finally:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
-            for old in self._files()[self.keep :]:
-                old.unlink(missing_ok=True)
+            older = [path for path in self._files() if _step(path) < step]
+            kept = {final, *older[: self.keep - 1]}
+            for path in self._files():
+                if path not in kept:
+                    path.unlink(missing_ok=True)
         self._last_saved = time.monotonic()
         return final
 
@@ -89,7 +103,7 @@ class Checkpoints:
             _logger.warning("%s is damaged: an older checkpoint is used", path)
         return None
 
-    def load(self, step: int, device: torch.device) -> dict[str, Any]:
+    def load(self, step: int, device: torch.device | str) -> dict[str, Any]:
         """Return the state after ``step`` steps.
 
         Raises:
@@ -123,7 +137,9 @@ def _is_sound(path: Path) -> bool:
         return False
 
 
-def _read(source: Path | io.BytesIO, device: torch.device, name: str) -> dict[str, Any]:
+def _read(source: Path | io.BytesIO, device: torch.device | str, name: str) -> dict[str, Any]:
+    import torch
+
     if isinstance(source, io.BytesIO):
         source.seek(0)
     try:

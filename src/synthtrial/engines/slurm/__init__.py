@@ -1,0 +1,1 @@
+"""SLURM: packs of tasks as job arrays, submitted through submitit."""

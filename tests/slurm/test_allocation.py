@@ -204,7 +204,7 @@ def submit(slurm, tmp_path):
         command = Path(sys.executable).parent / "synthtrial"
         assert command.exists() or shutil.which("synthtrial")
         environment = os.environ | {"SYNTHTRIAL": str(command)}
-        options = ["--parsable", "--nodes=2", "--cpus-per-task=2", "--mem-per-cpu=1G", *options]
+        options = ["--parsable", "--nodes=2", "--cpus-per-task=2", "--mem-per-cpu=2G", *options]
         jobs.append(
             said("sbatch", *options, str(SCRIPT), *overrides, cwd=tmp_path, env=environment).strip()
         )

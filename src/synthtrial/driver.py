@@ -18,7 +18,7 @@ from synthtrial.engines.slurm.costs import check_budget
 from synthtrial.errors import ConfigError, StoreBusyError, TrainingError
 from synthtrial.estimates import Clock
 from synthtrial.identity import canonical_json
-from synthtrial.plan import Plan, build, narrow
+from synthtrial.plan import Plan, build, find_task, narrow
 from synthtrial.store.artifacts import Store, open_store
 from synthtrial.store.attempts import hold
 from synthtrial.store.files import storage_errors, write_file
@@ -131,9 +131,9 @@ def advance_in_job(folder: str, root: str, digest: str, where: Mapping[str, str]
 
     store = open_store(Path(root), create=False)
     study = load(store.root / "studies" / f"{digest}.yaml")
+    subs.end(subs.read_submission(Path(folder)), [])  # whatever comes of it, it is over with this
     with RunProgress(Console(highlight=False, soft_wrap=True, markup=False)) as progress:
         plan, following = advance(study, store, progress, where)
-    subs.end(subs.read_submission(Path(folder)), [])
     if following is None and not where:
         print(f"report: {write_report(study, store, plan, study.report_path)}")
     else:
@@ -175,7 +175,13 @@ def run_one(study: Study, store: Store, id_: str) -> Task:
         SynthtrialError: of the task.
     """
     plan = build(study, store)
-    task = _only(plan, id_)
+    task = find_task(plan, id_)
+    missing = [plan.tasks[need] for need in task.needs if need not in plan.done]
+    if missing:
+        raise ConfigError(
+            f"{task.label} needs {len(missing)} results that are not there yet, such as "
+            f"{missing[0].label} ({missing[0].id}); run these first, or `synthtrial run`"
+        )
     keep_snapshot(study, store)
     from synthtrial.synthesis.ranks import joined
 
@@ -189,22 +195,6 @@ def run_one(study: Study, store: Store, id_: str) -> Task:
     if message:
         raise TrainingError(f"{task.label} diverged: {message}")
     return task
-
-
-def _only(plan: Plan, id_: str) -> Task:
-    found = [task for task in plan.tasks.values() if task.id.startswith(id_)]
-    if len(found) != 1:
-        raise ConfigError(
-            f"--id {id_}: {len(found) or 'no'} tasks of {plan.study.name} have an id that begins "
-            f"so; `synthtrial task {plan.study.name}` lists those that could run now"
-        )
-    missing = [plan.tasks[need] for need in found[0].needs if need not in plan.done]
-    if missing:
-        raise ConfigError(
-            f"{found[0].label} needs {len(missing)} results that are not there yet, such as "
-            f"{missing[0].label} ({missing[0].id}); run these first, or `synthtrial run`"
-        )
-    return found[0]
 
 
 def keep_snapshot(study: Study, store: Store) -> None:

@@ -185,6 +185,23 @@ def build(study: Study, store: Store | None) -> Plan:
     return plan
 
 
+def find_task(plan: Plan, id_: str) -> Task:
+    """Return the task of a plan whose id begins so.
+
+    Raises:
+        ConfigError: none, or several.
+    """
+    found = [task for task in plan.tasks.values() if task.id.startswith(id_)]
+    if len(found) == 1:
+        return found[0]
+    study = plan.study.name
+    raise ConfigError(
+        f"--id {id_}: {len(found) or 'no'} tasks of {study} have an id that begins so; `synthtrial "
+        f"task {study}` lists those that could run now, `synthtrial plan {study} --json` all that "
+        "are to do. Give the same KEY=VALUE overrides as the run"
+    )
+
+
 def is_committed(store: Store, task: Task) -> bool:
     """Whether the artifact that a task makes is in the store; a trial makes none."""
     return task.kind != "trial" and exists(store, ARTIFACT_KINDS[task.kind], task.id)

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from synthtrial.engines import submissions as subs
 from synthtrial.engines.slurm.watch import log_file
-from synthtrial.errors import ConfigError
 from synthtrial.plan import Plan
 from synthtrial.progress import duration, last_line
 from synthtrial.store.artifacts import Store
@@ -38,22 +37,6 @@ class Try:
     node: str
     ended: str
     seconds: float | None
-
-
-def find_task(plan: Plan, id_: str) -> Task:
-    """Return the task of a plan whose id begins so.
-
-    Raises:
-        ConfigError: none, or several.
-    """
-    found = [task for task in plan.tasks.values() if task.id.startswith(id_)]
-    if len(found) == 1:
-        return found[0]
-    raise ConfigError(
-        f"--id {id_}: {len(found) or 'no'} tasks of {plan.study.name} have an id that begins so; "
-        f"`synthtrial plan {plan.study.name} --json` lists those that are to do, and `synthtrial "
-        "status --json` those that failed. Give the same KEY=VALUE overrides as the run"
-    )
 
 
 def tries(store: Store, study: str, task_id: str) -> list[Try]:

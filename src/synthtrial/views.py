@@ -213,13 +213,13 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
     show_failures(console, plan)
     if found["complete"]:
         console.print("complete" + (", with failures" if found["failures"] else ""))
-    elif not found["running"] and not found["jobs"]:
+    elif not found["running"] and not any(jobs["alive"] for jobs in found["jobs"]):
         console.print(f"not running: `synthtrial run {found['study']}` goes on where it stopped")
 
 
 def is_alive(plan: Plan, store: Store | None) -> bool:
     """Whether a process or a job works on the study."""
-    return bool(_running(plan, store) or _jobs(plan, store))
+    return bool(_running(plan, store) or any(jobs["alive"] for jobs in _jobs(plan, store)))
 
 
 def show_failures(console: Console, plan: Plan) -> None:
@@ -350,7 +350,8 @@ def _jobs(plan: Plan, store: Store | None) -> list[dict[str, Any]]:
     """Return how the study's jobs in SLURM's queue stand."""
     if store is None:
         return []
-    return [dataclasses.asdict(item) for item in standing(store, plan.study.name)]
+    found = standing(store, plan.study.name)
+    return [{**dataclasses.asdict(item), "alive": item.alive} for item in found]
 
 
 def _trainings(plan: Plan, store: Store | None) -> list[dict[str, Any]]:

@@ -9,10 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from polling import wait_for
 
 from synthtrial.config import EngineConfig
 from synthtrial.engines import channel
@@ -51,14 +51,6 @@ def said(*command, **more):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def wait_for(condition, seconds=100):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it has not come about"
-        time.sleep(0.05)
-    return found
 
 
 def processes(job, *words, host=None):

@@ -6,9 +6,9 @@ import json
 import re
 import subprocess
 import sys
-import time
 
 import pytest
+from polling import wait_for
 
 from synthtrial.engines import submissions as subs
 from synthtrial.plan import build
@@ -50,14 +50,6 @@ def trained(store):
 def queued():
     done = subprocess.run(["squeue", "-h", "-o", "%i %j"], capture_output=True, text=True)
     return done.stdout.splitlines()
-
-
-def wait_for(condition, seconds=150):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it has not come about"
-        time.sleep(0.2)
-    return found
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from polling import wait_for
 
 from synthtrial.engines import submissions as subs
 from synthtrial.plan import build
@@ -111,14 +111,6 @@ class Drive:
         """Whether a trial went on from a checkpoint instead of beginning again."""
         logs = self.store.root.glob("jobs/digits/*/slurm/*.out")
         return any(re.search(r"goes? on (from|at|after) step", log.read_text()) for log in logs)
-
-
-def wait_for(condition, seconds=150):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it has not come about"
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture

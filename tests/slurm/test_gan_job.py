@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from polling import wait_for
 
 from synthtrial.plan import build
 from synthtrial.store.artifacts import exists, open_store
@@ -19,14 +19,6 @@ from synthtrial.testing.studies import run_here
 SCRIPT = Path(__file__).parents[2] / "slurm" / "gan.sbatch"
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-
-
-def wait_for(condition, seconds=200):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it has not come about"
-        time.sleep(0.1)
-    return found
 
 
 def test_two_nodes_of_two_processes_are_preempted_and_go_on(new_slurm, tiny, tmp_path):

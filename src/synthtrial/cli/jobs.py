@@ -24,7 +24,8 @@ def logs(
 ) -> None:
     """Print the end of the log of the job that a task was given to last."""
     from synthtrial.engines.slurm.queue import last_lines
-    from synthtrial.tracing import find_task, tries
+    from synthtrial.plan import find_task
+    from synthtrial.tracing import tries
 
     loaded, store = require_store(study, overrides, engine)
     task = find_task(build_plan(loaded, store), task_id)
@@ -45,7 +46,8 @@ def logs(
 @_id_option
 def why(study: str, overrides: Sequence[str], engine: str | None, task_id: str) -> None:
     """Say how one task stands, where it was tried, what went wrong and what to run next."""
-    from synthtrial.tracing import find_task, show_why
+    from synthtrial.plan import find_task
+    from synthtrial.tracing import show_why
 
     loaded, store = require_store(study, overrides, engine)
     planned = build_plan(loaded, store)

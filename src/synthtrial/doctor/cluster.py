@@ -13,7 +13,8 @@ from pathlib import Path
 from synthtrial.doctor.check import Check, broken, ok, warning
 from synthtrial.doctor.machine import text
 from synthtrial.engines import facts
-from synthtrial.engines.slurm.queue import ask, controller_settings, submit_limit
+from synthtrial.engines.commands import ask
+from synthtrial.engines.slurm.queue import controller_settings, submit_limit
 from synthtrial.engines.slurm.sites import Site
 from synthtrial.errors import EngineError
 from synthtrial.progress import duration

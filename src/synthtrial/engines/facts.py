@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -16,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from synthtrial.engines.commands import ask
 
 _NETWORK = re.compile(r"nfs|lustre|gpfs|beegfs|ceph|cifs|smb|afs|9p|orangefs|pvfs|weka|glusterfs")
 _MEMORY = ("tmpfs", "ramfs")
@@ -130,18 +130,12 @@ def _mount(folder: Path) -> tuple[str, str]:
 
 def nvidia_gpus() -> list[Gpu] | None:
     """Ask ``nvidia-smi``; None where there is none, or it does not answer."""
-    if shutil.which("nvidia-smi") is None:
-        return None
     query = "--query-gpu=name,compute_mode,driver_version,memory.total"
-    command = ["nvidia-smi", query, "--format=csv,noheader"]
-    try:
-        done = subprocess.run(  # noqa: S603 - no word of it comes from outside
-            command, capture_output=True, text=True, timeout=_ASK_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    text, _ = ask("nvidia-smi", query, "--format=csv,noheader", timeout_seconds=_ASK_SECONDS)
+    if text is None:
         return None
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return None if done.returncode else [Gpu(*row) for row in rows if len(row) == 4]
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
+    return [Gpu(*row) for row in rows if len(row) == 4]
 
 
 def use_torch() -> Torch:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import synthtrial
+from synthtrial.engines.commands import ask
 from synthtrial.engines.slurm.sites import site_folder
 from synthtrial.identity import code_digest
 from synthtrial.store.artifacts import Store
@@ -62,8 +62,9 @@ def source_path(store: Store) -> Path:
 
 def provenance(package: Path) -> dict[str, str | None]:
     """Return version, digest and, inside a git repository, commit and uncommitted changes."""
-    commit = _git(package, "rev-parse", "HEAD")
-    changes = _git(package, "diff", "HEAD", "--", ".") if commit else None
+    git = ("git", "-C", str(package))
+    commit, _ = ask(*git, "rev-parse", "HEAD")
+    changes = ask(*git, "diff", "HEAD", "--", ".")[0] if commit else None
     return {
         "version": synthtrial.__version__,
         "digest": code_digest(),
@@ -71,15 +72,3 @@ def provenance(package: Path) -> dict[str, str | None]:
         "commit": commit and commit.strip(),
         "changes": changes,
     }
-
-
-def _git(folder: Path, *command: str) -> str | None:
-    try:
-        done = subprocess.run(  # noqa: S603 - no word of it comes from outside
-            ["git", "-C", str(folder), *command],  # noqa: S607 - the user's own git
-            capture_output=True,
-            text=True,
-        )
-    except OSError:
-        return None
-    return done.stdout if done.returncode == 0 else None

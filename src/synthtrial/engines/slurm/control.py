@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synthtrial.engines import submissions as subs
-from synthtrial.engines.slurm.queue import JobInfo, Queue, cancel
+from synthtrial.engines.slurm.queue import ALIVE, JobInfo, Queue, cancel
 from synthtrial.engines.submissions import Submission
 from synthtrial.errors import EngineError, StoreBusyError
 from synthtrial.store.artifacts import Store
@@ -43,6 +43,11 @@ class Standing:
     states: Mapping[str, int]
     nodes: str = ""
     reason: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether something of it is, or will be, queued or running."""
+        return any(state in ALIVE or state == "SUBMITTED" for state in self.states)
 
 
 def standing(store: Store, study: str) -> list[Standing]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,6 +31,8 @@ from synthtrial.store.artifacts import Store
 from synthtrial.study import Study
 from synthtrial.tasks import Task
 from synthtrial.work import Context
+
+_logger = logging.getLogger(__name__)
 
 _SLOTS = 1_000_000  # waiting costs nothing here: jobs wait in SLURM's queue
 _LOOK_SECONDS = 1.0  # between two looks at the events of running jobs
@@ -54,12 +57,12 @@ class SlurmEngine:
         self._given: dict[str, Task] = {}  # by the driver, and not reported back
         self._ready: list[Outcome] = []
         self._early: dict[str, Outcome] = {}  # of tasks that the driver has not given yet
-        self._watch = Watch(self._site.poll_seconds, self._given.__contains__)
+        self._watch = Watch(self._site.poll_seconds, self._could_run)
         self._troubles: dict[str, list[Trouble]] = defaultdict(list)
         self._states: dict[str, JobState] = {}
         self._gathered_at = self._looked_at = 0.0
         self._limits: tuple[int, int | None] | None = None
-        self.refused = ""  # SLURM's last words on a submission that has to wait
+        self._refused = ""  # why the last submission has to wait
 
     @property
     def slots(self) -> int:
@@ -79,7 +82,8 @@ class SlurmEngine:
         """Take over what earlier drivers of the study have submitted.
 
         Returns:
-            What has gone wrong so far, by task.
+            What earlier drivers knew to have gone wrong, by task. What they did not come to know
+            is an outcome like any other, and counts when :meth:`wait` reports it.
         """
         self.consider(plan, clock)
         forgiven = subs.forgiven(self._store, self._study.name).up_to
@@ -92,8 +96,9 @@ class SlurmEngine:
                         self._troubles[trouble.task_id].append(trouble)
             elif (found := self._identified(submission)) is not None:
                 self._watch.add(found)
+        known = {id_: tuple(troubles) for id_, troubles in self._troubles.items()}
         self._look()
-        return self._troubles
+        return known
 
     def preview(self, tasks: Sequence[Task]) -> str:
         """Say how many jobs would share those of the tasks that could run now."""
@@ -216,6 +221,9 @@ class SlurmEngine:
             groups[avoid, any(t.cause == "memory" for t in known)].append(task)
         for (avoid, alone), tasks in groups.items():
             room = self._room()
+            if not room:
+                self._put_off(f"{len(self._watch.jobs)} jobs are queued, and no more are allowed")
+                return
             made = self._dealt(tasks, alone=alone)[:room]
             for size in self._array_sizes(len(made)):
                 chosen, made = made[:size], made[size:]
@@ -260,12 +268,19 @@ class SlurmEngine:
             if avoid and "not available" in str(error):  # nothing is left but the failed nodes
                 return self._submit_array(chosen, ())
             if self._watch.jobs and "limit" in str(error).lower():
-                self.refused = str(error)
+                self._put_off(str(error))
                 return False
             raise
-        self.refused = ""
+        self._refused = ""
         self._watch.add(dataclasses.replace(submission, job_id=job_id))
         return True
+
+    def _put_off(self, reason: str) -> None:
+        """Let tasks wait until SLURM may take them; say why, once."""
+        self._gathered_at = time.monotonic() + self._site.poll_seconds
+        if reason != self._refused:
+            self._refused = reason
+            _logger.warning("%d tasks wait to be submitted: %s", len(self._buffer), reason)
 
     def _send(
         self,
@@ -312,6 +327,11 @@ class SlurmEngine:
             self._states |= dict.fromkeys(job.started, "running")
         for job in over:
             self._take_back(job)
+
+    def _could_run(self, id_: str) -> bool:
+        """Whether a task waits for nothing but its turn, so that its job may be blamed for it."""
+        task = self._plan.tasks.get(id_)
+        return task is not None and self._plan.is_ready(task)
 
     def _take_back(self, job: Job) -> None:
         """Let what a job has left undone wait again."""

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from synthtrial.engines.base import Outcome
+from synthtrial.engines.commands import ask
 from synthtrial.engines.local import LocalEngine
-from synthtrial.engines.slurm.queue import ask
 from synthtrial.engines.slurm.sites import load_site
 from synthtrial.engines.submissions import EventLog, Submission, read_submission
 from synthtrial.plan import Plan, build

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 
 from synthtrial import __version__
 from synthtrial.engines import facts
+from synthtrial.engines.commands import ask
 from synthtrial.engines.placement import available_processors, host_name
 from synthtrial.engines.slurm import script
 from synthtrial.engines.slurm.queue import JobInfo, Queue, cancel, last_lines
@@ -227,19 +227,9 @@ def _study_there(place: Path, *, opens_data: bool) -> dict[str, Any]:
 def _test(path: Path) -> tuple[str | None, str]:
     """Let SLURM say whether it would take an sbatch file."""
     with script.clean_environment():
-        try:
-            done = subprocess.run(  # noqa: S603
-                ["sbatch", "--test-only", str(path)],  # noqa: S607 - SLURM's, wherever it is
-                capture_output=True,
-                text=True,
-                timeout=60.0,
-            )
-        except FileNotFoundError:
-            return None, "there is no sbatch"
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return None, str(error)
-    words = [line.removeprefix("sbatch: ") for line in done.stderr.splitlines() if line.strip()]
-    return ("; ".join(words), "") if done.returncode == 0 else (None, "; ".join(words))
+        answer, said = ask("sbatch", "--test-only", str(path))
+    words = "; ".join(line.removeprefix("sbatch: ") for line in said.splitlines() if line.strip())
+    return (None, words) if answer is None else (words, "")
 
 
 def _state(job_id: str, since: float) -> JobInfo | None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from synthtrial.engines.commands import ask
 from synthtrial.errors import EngineError
 
-_TIMEOUT_SECONDS = 60.0
 #: The states in which a job may still run: all that is not over.
 ALIVE = frozenset(
     {
@@ -110,19 +109,6 @@ class Queue:
         """Return the id of the job or array of this name that is queued or running."""
         text, _ = ask("squeue", "-ha", "-u", str(os.getuid()), "-n", name, "-o", "%A")
         return text.split()[0] if text and text.strip() else None
-
-
-def ask(*command: str) -> tuple[str | None, str]:
-    """Return what a SLURM command prints, or None if it fails or hangs, and its error output."""
-    try:
-        done = subprocess.run(  # noqa: S603 - our own words and SLURM's ids
-            command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS
-        )
-    except FileNotFoundError:
-        return None, f"{command[0]} not found"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return None, str(error)
-    return (done.stdout if done.returncode == 0 else None), done.stderr.strip()
 
 
 def parse_sacct(text: str) -> dict[str, JobInfo]:

@@ -112,14 +112,15 @@ class Watch:
 
     Args:
         poll_seconds: time between two questions to SLURM.
-        is_wanted: whether a task was asked for; others ran on the way and are not blamed.
+        could_run: whether a task waits for nothing but its turn; a job that ends without having
+            begun it is to blame for those, and not for what still waited for another task.
     """
 
-    def __init__(self, poll_seconds: float, is_wanted: Callable[[str], bool]) -> None:
+    def __init__(self, poll_seconds: float, could_run: Callable[[str], bool]) -> None:
         self.jobs: list[Job] = []
         self._queue = Queue()
         self._poll_seconds = poll_seconds
-        self._is_wanted = is_wanted
+        self._could_run = could_run
         self._asked_at = 0.0
         self._troubles: dict[Path, list[Trouble]] = defaultdict(list)
 
@@ -208,7 +209,7 @@ class Watch:
         if cause == "cancelled" or (cause == "killed" and not job.begun):
             # A person's wish is for all of them; and what never came to run Python will fail the
             # same way again.
-            hit = {id_ for id_ in job.left if self._is_wanted(id_)}
+            hit = {id_ for id_ in job.left if self._could_run(id_)}
         lost = Outcome(
             "", "lost", _obituary(job, info, told), retry=cause != "cancelled", cause=cause
         )
@@ -220,7 +221,7 @@ class Watch:
     def _unexplained(self, job: Job) -> list[Outcome]:
         """Return the outcomes of wanted tasks that a job has passed over: never for ever."""
         message = f"job {job.id} was to run this task and has not begun it ({job.log})"
-        passed = [id_ for id_ in sorted(job.left) if self._is_wanted(id_)]
+        passed = [id_ for id_ in sorted(job.left) if self._could_run(id_)]
         return [Outcome(id_, "lost", message, retry=True, cause="error") for id_ in passed]
 
     def _note(self, job: Job, outcome: Outcome) -> Trouble:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-faults check lint types bench devslurm-up devslurm-down clean help system-packages devslurm-up devslurm-down
+.PHONY: demo test test-faults check lint types bench devslurm-up devslurm-down clean help system-packages
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,7 +23,8 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.installed  ## Run the embedded study for real; ends with the report's path.
 	$(BIN)/synthtrial run digits
 
-# What a few tests need of Debian: real data, and SLURM. They say so loudly where they have to skip.
+# What a few tests need of Debian: real data, SLURM, a browser and Prometheus. They say so loudly
+# where they have to skip.
 FASHION := /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 SLURM := slurmctld slurmd srun munged slurmdbd mariadbd ip
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge slurmdbd mariadb-server-core iproute2
@@ -38,6 +39,9 @@ system-packages:
 		[ -e $(FASHION) ] || need dataset-fashion-mnist; \
 		for program in $(SLURM); do \
 			command -v $$program >/dev/null || { need $(SLURM_PACKAGES); break; }; \
+		done; \
+		for program in chromium prometheus; do \
+			command -v $$program >/dev/null || need $$program; \
 		done; \
 	fi
 

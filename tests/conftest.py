@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Ray reads this once, when a process first imports it, whichever test that is for.
+os.environ["RAY_AUTH_MODE"] = "token"
+
 #: Overrides that make the shipped digits study a matter of seconds, still with every stage.
 TINY = (
     "regimens=[0.25,1.0]",

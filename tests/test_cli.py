@@ -158,9 +158,10 @@ def test_why_names_the_setting_that_makes_trials_new(finished_study, synthtrial)
 
 
 def test_status_of_a_study_that_never_ran_says_how_to_start_it(tmp_path, synthtrial):
-    result = synthtrial("status", "digits", f"store.path={tmp_path / 'none'}")
+    where = f"store.path={tmp_path / 'none'}"
+    result = synthtrial("status", "digits", where)
     assert result.code == 0
-    assert "`synthtrial run digits` starts one" in result.out
+    assert f"`synthtrial run digits {where}` starts one" in result.out
 
 
 def test_du_and_gc_look_and_leave_everything(copied, synthtrial):

@@ -59,9 +59,9 @@ def test_the_wheel_holds_every_file_that_is_read_at_run_time(wheel):
         held = set(file.namelist())
     wanted = {
         f"synthtrial/_shipped/{path.relative_to(REPOSITORY)}"
-        for folder in ("configs", "slurm")
+        for folder in ("configs", "jobs", "slurm")
         for path in (REPOSITORY / folder).rglob("*")
-        if path.is_file()
+        if path.is_file() and "__pycache__" not in path.parts
     }
     package = REPOSITORY / "src" / "synthtrial"
     wanted |= {
@@ -70,7 +70,7 @@ def test_the_wheel_holds_every_file_that_is_read_at_run_time(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert "synthtrial/_shipped/configs/study/digits.yaml" in wanted
-    assert "synthtrial/_shipped/slurm/study.sbatch" in wanted
+    assert "synthtrial/_shipped/slurm/ray.sbatch" in wanted
     assert wanted <= held
 
 

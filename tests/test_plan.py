@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from synthtrial.errors import ConfigError
-from synthtrial.plan import Failure, build, narrow
+from synthtrial.plan import Failure, build, has_result, narrow
 from synthtrial.store.artifacts import draft, open_store
+from synthtrial.store.records import RecordWriter
 from synthtrial.study import load, shipped_studies
 from synthtrial.tasks import GRID_REPLICATE, Cell, same_task
 
@@ -236,3 +237,67 @@ def test_what_needs_a_failed_task_is_blocked_with_its_cause():
     stopped = [plan.tasks[id_] for id_ in blocked]
     assert {task.kind for task in stopped} == {"synthesize", "trial", "select", "exhibits"}
     assert {task.trial.arm for task in stopped if task.trial} == {"gan"}
+
+
+ASHA = "protocol.search=asha"
+
+
+def record(store, task, status, attempt=1):
+    with RecordWriter(store) as writer:
+        writer.append({"trial_id": task.id, "kind": "trial", "status": status, "attempt": attempt})
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A store with the record of one grid trial that early stopping ended, and the trial."""
+    store = open_store(tmp_path / "store")
+    trial = next(t for t in build(load("digits"), None).tasks.values() if t.kind == "trial")
+    record(store, trial, "stopped")
+    return store, trial
+
+
+def test_a_stopped_trial_is_a_result_where_early_stopping_is_asked_for(stopped):
+    store, trial = stopped
+    study = load("digits", [ASHA])
+    plan = build(study, store)
+    assert trial.id in plan.done
+    assert not plan.failures
+    assert has_result(store, study, trial)
+
+
+def test_a_stopped_trial_is_to_be_trained_to_its_end_where_it_is_not(stopped):
+    store, trial = stopped
+    study = load("digits")
+    plan = build(study, store)
+    assert not plan.is_settled(trial.id), "neither done nor failed"
+    assert trial in plan.to_do()
+    assert not has_result(store, study, trial)
+
+
+@pytest.mark.parametrize("attempt", [0, 1, 2])
+def test_training_a_stopped_trial_to_its_end_counts_in_either_search(stopped, attempt):
+    store, trial = stopped
+    record(store, trial, "done", attempt)
+    for overrides in ([], [ASHA]):
+        study = load("digits", overrides)
+        assert trial.id in build(study, store).done
+        assert has_result(store, study, trial)
+
+
+def test_the_search_changes_what_is_chosen_and_no_trial():
+    grid, asha = load("digits"), load("digits", [ASHA])
+    assert ids(grid) == ids(asha)
+    one, two = (set(build(study, None).selections.values()) for study in (grid, asha))
+    assert len(one) == len(two) == 20
+    assert not one & two
+    choices = [task for task in build(grid, None).tasks.values() if task.kind == "select"]
+    assert all("search" not in task.payload for task in choices), "ids from before there was one"
+
+
+def test_a_cell_is_decided_when_some_of_its_trials_were_stopped(stopped):
+    store, trial = stopped
+    plan = build(load("digits", [ASHA]), store)
+    select = plan.tasks[plan.selections[Cell("none", 0.1)]]
+    assert trial.id in select.needs
+    plan.done.update(set(select.needs) - {trial.id})
+    assert plan.is_ready(select)

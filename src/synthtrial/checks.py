@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from synthtrial import registry
@@ -31,6 +32,7 @@ _LEAST: Mapping[str, Mapping[str, float]] = {
         "label_loss": 0,
     },
     "protocol": {"replicates": 1, "draws": 1},
+    "protocol.asha": {"grace_epochs": 1, "reduction_factor": 2},
     "engine": {
         "workers": 1,
         "trials_per_gpu": 1,
@@ -40,6 +42,7 @@ _LEAST: Mapping[str, Mapping[str, float]] = {
         "max_gpu_hours": 0,
         "max_cost": 0,
     },
+    "engine.ray": {"cpus_per_task": 1, "gan_processes": 1, "max_failures": 0, "wait_seconds": 0},
     "store": {"shard_bytes": 1},
     "balance": {"count": 1},
 }
@@ -87,6 +90,11 @@ def find_problems(study: Study) -> list[str]:
             f"protocol: {study.draws} draws and {protocol.replicates} replicates; "
             "allowed: at least 1 replicate and no more draws than replicates"
         )
+    if protocol.search == "asha" and protocol.kind == "full_grid":
+        problems.append(
+            "protocol.search is 'asha' and protocol.kind 'full_grid', which chooses by the mean "
+            "over replicates: what was stopped in one has none. Use kind=grid_once or retune"
+        )
     for axis, values in settings.grid.items():
         if len({repr(point[axis]) for point in study.configurations}) < len(values):
             problems.append(f"grid.{axis} is {values}; give each value once")
@@ -112,7 +120,7 @@ def find_problems(study: Study) -> list[str]:
 
 def _out_of_range(study: Study) -> Iterator[str]:
     settings = study.settings
-    sections = [(name, getattr(settings, name)) for name in (*_LEAST,)]
+    sections = [(name, attrgetter(name)(settings)) for name in (*_LEAST,)]
     sections += [("training", study.training(point)) for point in study.configurations]
     seen: set[str] = set()
     for section, config in sections:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from synthtrial.engine_config import EngineConfig
+
 
 @dataclass(frozen=True)
 class SplitConfig:
@@ -240,6 +242,20 @@ class QualityConfig:
 
 
 @dataclass(frozen=True)
+class AshaConfig:
+    """Early stopping of grid trials by asynchronous successive halving (Li et al. 2020).
+
+    Attributes:
+        grace_epochs: epochs that every trial is given; the first rung.
+        reduction_factor: of the trials of a cell that reach a rung, about one in so many goes on;
+            each rung has so many times the epochs of the one before.
+    """
+
+    grace_epochs: int = 1
+    reduction_factor: int = 2
+
+
+@dataclass(frozen=True)
 class ProtocolConfig:
     """How configurations are chosen and results replicated.
 
@@ -253,12 +269,18 @@ class ProtocolConfig:
         replicates: number of seeds; replicate r uses draw r mod ``draws``.
         select_by: validation metric that chooses the configuration; a per-class metric counts as
             its mean over classes.
+        search: ``grid`` trains every configuration to its end; ``asha`` stops those early that
+            fall behind in their cell (engine ``ray``). What is stopped depends on the order in
+            which trials end, so two runs may stop different ones.
+        asha: settings of that.
     """
 
     kind: Literal["grid_once", "full_grid", "retune"] = "grid_once"
     draws: int | None = None
     replicates: int = 6
     select_by: str = "accuracy"
+    search: Literal["grid", "asha"] = "grid"
+    asha: AshaConfig = field(default_factory=AshaConfig)
 
 
 @dataclass(frozen=True)
@@ -278,48 +300,6 @@ class StatisticsConfig:
     per_class: str = "recall"
     minority: list[str] = field(default_factory=list)
     confidence: float = 0.95
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """Where tasks run; never part of an id.
-
-    Attributes:
-        name: ``local`` runs on this machine, ``allocation`` on every node of the SLURM job that it
-            is started in, ``slurm`` submits jobs.
-        workers: processes on a machine; by default one for each available processor, or
-            ``trials_per_gpu`` for each GPU.
-        trials_per_gpu: processes that share a GPU, each with its part of the memory.
-        device: ``auto`` takes a GPU where there is one.
-        max_attempts: tries of a task that fails before it counts as failed for good.
-        micro_batch: images of one process at once in GAN training; larger shares are accumulated.
-            By default all at once.
-        checkpoint_seconds: time between two checkpoints of a training.
-        checkpoints: how many of them are kept.
-        stuck_seconds: how long one process of a training may keep the others waiting.
-        tensorboard: write the progress of GAN trainings for TensorBoard too, beside the report.
-        site: profile of the cluster: a file, or the name of one in ``cluster/sites``.
-        slurm: settings of the profile that are different here.
-        pack_minutes: time that the tasks of one job should take.
-        max_gpu_hours: refuse to submit what is estimated to take more.
-        max_cost: refuse to submit what is estimated to cost more, by the prices of the profile.
-    """
-
-    name: Literal["local", "allocation", "slurm"] = "local"
-    workers: int | None = None
-    trials_per_gpu: int = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    max_attempts: int = 2
-    micro_batch: int | None = None
-    checkpoint_seconds: float = 300.0
-    checkpoints: int = 2
-    stuck_seconds: float = 300.0
-    tensorboard: bool = False
-    site: str = "default"
-    slurm: dict[str, Any] = field(default_factory=dict)
-    pack_minutes: float = 20.0
-    max_gpu_hours: float | None = None
-    max_cost: float | None = None
 
 
 @dataclass(frozen=True)

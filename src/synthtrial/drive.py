@@ -114,7 +114,9 @@ class Drive:
 
     def _take(self, task: Task, outcome: Outcome) -> None:
         # A worker that dies after its result was durable loses the word and not the result.
-        if outcome.state == "done" or (outcome.state == "lost" and has_result(self._store, task)):
+        if outcome.state == "done" or (
+            outcome.state == "lost" and has_result(self._store, self._plan.study, task)
+        ):
             self._finish(task, outcome)
         else:
             self._fail(task, outcome)

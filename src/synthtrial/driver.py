@@ -53,7 +53,7 @@ def run(
             raise StoreBusyError(
                 f"{len(in_flight)} submissions of {study.name} to SLURM are not known to be over, "
                 f"such as job {in_flight[0].job_id}: go on with --engine slurm, or stop them with "
-                f"`synthtrial cancel {study.name}`"
+                f"`{study.command('cancel')}`"
             )
         plan = build(study, store)
         if not in_flight:
@@ -143,7 +143,8 @@ def advance_in_job(folder: str, root: str, digest: str, where: Mapping[str, str]
 @contextmanager
 def _held(study: Study, store: Store) -> Iterator[None]:
     """Be the only driver of a study, with the store in order before and after."""
-    with hold(store, study.name, study.settings.engine.name, f"run of {study.name}"):
+    name, engine = study.name, study.settings.engine.name
+    with hold(store, name, engine, f"run of {name}", follow=study.command("status")):
         seal_abandoned(store)
         keep_snapshot(study, store)
         try:
@@ -180,7 +181,7 @@ def run_one(study: Study, store: Store, id_: str) -> Task:
     if missing:
         raise ConfigError(
             f"{task.label} needs {len(missing)} results that are not there yet, such as "
-            f"{missing[0].label} ({missing[0].id}); run these first, or `synthtrial run`"
+            f"{missing[0].label} ({missing[0].id}); run these first, or `{study.command('run')}`"
         )
     keep_snapshot(study, store)
     from synthtrial.synthesis.ranks import joined

@@ -181,6 +181,8 @@ def selections(study: Study, tasks: Iterable[Task]) -> dict[Cell, Task]:
             "trials": trials,
             "select_by": metric_identity(study.settings.protocol.select_by),
         }
+        if study.settings.protocol.search != "grid":  # it chooses among those that were not stopped
+            payload["search"] = dataclasses.asdict(study.settings.protocol.asha)
         label = f"choose the configuration of {cell.arm}, regimen {cell.regimen:g}"
         label += "" if cell.replicate is None else f", replicate {cell.replicate}"
         chosen[cell] = make_task(study, "select", label, trials, payload)

@@ -22,6 +22,9 @@ from synthtrial.store.records import read_records
 from synthtrial.study import Study
 from synthtrial.tasks import ARTIFACT_KINDS, GRID_REPLICATE, Cell, Task, Trial, in_words
 
+#: Verbs with the option ``--where``.
+_OF_PARTS = frozenset({"plan", "run", "retry", "status", "why"})
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -55,6 +58,12 @@ class Plan:
     failures: dict[str, Failure] = field(default_factory=dict)
     selections: dict[Cell, str] = field(default_factory=dict)
     where: Mapping[str, str] = field(default_factory=dict)
+
+    def command(self, verb: str, *options: str) -> str:
+        """Return the command line of a verb about this plan's study, or the part that is meant."""
+        part = ",".join(f"{key}={value}" for key, value in self.where.items())
+        where = ["--where", part] if part and verb in _OF_PARTS else []
+        return self.study.command(verb, *where, *options)
 
     @property
     def trials(self) -> list[Trial]:
@@ -194,11 +203,11 @@ def find_task(plan: Plan, id_: str) -> Task:
     found = [task for task in plan.tasks.values() if task.id.startswith(id_)]
     if len(found) == 1:
         return found[0]
-    study = plan.study.name
+    task, everything = plan.command("task"), plan.command("plan", "--json")
     raise ConfigError(
-        f"--id {id_}: {len(found) or 'no'} tasks of {study} have an id that begins so; `synthtrial "
-        f"task {study}` lists those that could run now, `synthtrial plan {study} --json` all that "
-        "are to do. Give the same KEY=VALUE overrides as the run"
+        f"--id {id_}: {len(found) or 'no'} tasks of {plan.study.name} have an id that begins "
+        f"so; `{task}` lists those that could run now, `{everything}` all that are to do. Give "
+        "the same KEY=VALUE overrides as the run"
     )
 
 
@@ -207,13 +216,22 @@ def is_committed(store: Store, task: Task) -> bool:
     return task.kind != "trial" and exists(store, ARTIFACT_KINDS[task.kind], task.id)
 
 
-def has_result(store: Store, task: Task) -> bool:
+def has_result(store: Store, study: Study, task: Task) -> bool:
     """Whether the store has what a task leaves: its artifact, or the record of a trial."""
     if task.kind != "trial":
         return is_committed(store, task)
     table = read_records(store)
     statuses = dict(zip(table["trial_id"].to_pylist(), table["status"].to_pylist(), strict=True))
-    return statuses.get(task.id) in ("done", "diverged")
+    return statuses.get(task.id) in ("diverged", *_counts_as_done(study))
+
+
+def _counts_as_done(study: Study) -> tuple[str, ...]:
+    """Return the statuses of records that need no other try in this study.
+
+    What early stopping has ended is a result where the study asks for that, and to be trained to
+    its end where it does not.
+    """
+    return ("done", "stopped") if study.settings.protocol.search == "asha" else ("done",)
 
 
 def narrow(plan: Plan, where: Mapping[str, str]) -> Plan:
@@ -295,7 +313,7 @@ def _look_up(plan: Plan, store: Store) -> None:
     for id_, status, attempt, message, at in zip(*columns, strict=True):
         if id_ not in plan.tasks or id_ in plan.done:
             continue
-        if status == "done":
+        if status in _counts_as_done(plan.study):
             plan.done.add(id_)
-        else:
+        elif status != "stopped":
             plan.failures[id_] = Failure(attempt, message or "", True, status == "diverged", at)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,7 +76,12 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """One study, checked. Build it with :func:`load`."""
+    """One study, checked. Build it with :func:`load`.
+
+    Attributes:
+        words: what a person types behind a verb to mean this study: its name or file, overrides,
+            engine. What :meth:`replace` changes is not in them.
+    """
 
     settings: StudySettings
     dataset: Chosen
@@ -84,6 +90,7 @@ class Study:
     arms: Mapping[str, Arm]
     configurations: tuple[Mapping[str, Any], ...]
     reference_training: TrainingConfig
+    words: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -135,7 +142,12 @@ class Study:
 
     def replace(self, overrides: Sequence[str]) -> Study:
         """Return this study with further ``key=value`` overrides."""
-        return _check(_override(OmegaConf.create(self.snapshot()), overrides), self.name)
+        raw = _override(OmegaConf.create(self.snapshot()), overrides)
+        return _check(raw, self.name, self.words)
+
+    def command(self, verb: str, *options: str) -> str:
+        """Return the command line of a verb about this study, to be pasted into a shell."""
+        return shlex.join(["synthtrial", verb, *self.words, *options])
 
 
 #: Sections whose keys the user names; an override of the whole section leaves nothing behind.
@@ -175,7 +187,8 @@ def load(study: str | Path, overrides: Sequence[str] = (), engine: str | None = 
     if engine is not None:
         section = _read(_find(engine, "engine", shipped_engines()))
         raw = OmegaConf.merge(raw, {"engine": section})
-    return _check(_override(raw, overrides), str(study))
+    words = [str(study), *overrides, *(["--engine", engine] if engine else [])]
+    return _check(_override(raw, overrides), str(study), words)
 
 
 def _read(path: Path) -> DictConfig:
@@ -218,7 +231,7 @@ def _override(raw: Any, overrides: Sequence[str]) -> Any:
         raise ConfigError(f"cannot read the overrides {list(overrides)}: {error}") from None
 
 
-def _check(raw: Any, where: str) -> Study:
+def _check(raw: Any, where: str, words: Sequence[str]) -> Study:
     try:
         settings = _settings(raw)
         arms = {name: _arm(name, config, settings) for name, config in settings.arms.items()}
@@ -230,6 +243,7 @@ def _check(raw: Any, where: str) -> Study:
             arms=arms,
             configurations=_configurations(settings),
             reference_training=_reference_training(settings),
+            words=tuple(words),
         )
     except OmegaConfBaseException as error:
         raise ConfigError(f"study '{where}': {_explain(error)}") from None

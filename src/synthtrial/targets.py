@@ -21,7 +21,7 @@ def with_target(study: Study, store: Store) -> Study:
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(
             f"{path} does not say a number of replicates; remove it and run "
-            f"`synthtrial replicate {study.name} --to N` again"
+            f"`{study.command('replicate')} --to N` again"
         ) from None
     return _with_replicates(study, target)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,17 @@ from typing import Any
 from rich.console import Console
 
 from synthtrial.engines import submissions as subs
+from synthtrial.engines.slurm.queue import last_lines
 from synthtrial.engines.slurm.watch import log_file
-from synthtrial.plan import Plan
+from synthtrial.plan import Plan, is_committed
 from synthtrial.progress import duration, last_line
 from synthtrial.store.artifacts import Store
+from synthtrial.store.attempts import live
 from synthtrial.store.records import read_records
-from synthtrial.tasks import Task
+from synthtrial.tasks import ARTIFACT_KINDS, Task
 
 _MESSAGE_LINES = 25
+_LOG_LINES = 8
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,9 @@ class Try:
         job: SLURM's id.
         log: its log.
         node: where it ran; empty if it has not begun.
-        ended: what became of the task there: a state, a cause or ``not begun``.
+        ended: what became of the task there: a state, a cause, ``begun`` or ``not begun``.
         seconds: that it took, where that is known.
+        over: whether nothing of the job can happen any more.
     """
 
     job: str
@@ -37,6 +41,12 @@ class Try:
     node: str
     ended: str
     seconds: float | None
+    over: bool
+
+    @property
+    def pending(self) -> bool:
+        """Whether the task may still be run by it."""
+        return not self.over and self.ended in ("begun", "not begun")
 
 
 def tries(store: Store, study: str, task_id: str) -> list[Try]:
@@ -47,40 +57,58 @@ def tries(store: Store, study: str, task_id: str) -> list[Try]:
             if task_id in pack.seconds:
                 node, ended, seconds = _story(submission, index, task_id)
                 job, log = submission.job(index), log_file(submission, index)
-                found.append(Try(job, log, node, ended, seconds))
+                over = subs.has_ended(submission)
+                found.append(Try(job, log, node, ended, seconds, over))
     return found
 
 
 def show_why(console: Console, plan: Plan, store: Store, task: Task) -> None:
     """Print one screen about a task."""
-    study = plan.study.name
+    known = tries(store, plan.study.name, task.id)
     console.print(f"{task.label}", style="bold")
     console.print(f"  {task.kind} {task.id}")
-    console.print(f"  {_state(plan, task)}")
-    record = _record(store, task.id)
-    if record is not None and record["status"] != "failed":
-        console.print(
-            f"  ran on {record['host']} by engine {record['engine']}, "
-            f"{duration(record['seconds'] or 0)}, from {record['started_at']}"
-        )
-    known = tries(store, study, task.id)
+    console.print(f"  {_state(plan, task, known)}")
+    for line in _places(store, task, known):
+        console.print(f"  {line}")
+    if task.id not in plan.done:
+        for line in _last_words(plan, store, task, known):
+            console.print(f"  {line}")
+    if known:
+        console.print(f"  log: {known[-1].log}")
+    for line in _advice(plan, store, task, known):
+        console.print(f"next: {line}")
+
+
+def _places(store: Store, task: Task, known: Sequence[Try]) -> Iterator[str]:
+    """Yield where the task was tried and where its result is."""
     for item in known:
         took = "" if item.seconds is None else f" after {duration(item.seconds)}"
-        console.print(f"  job {item.job} on {item.node or 'no node yet'}: {item.ended}{took}")
+        where = item.node or ("no node yet" if item.pending else "no node")
+        yield f"job {item.job} on {where}: {item.ended}{took}"
+    record = _record(store, task.id)
+    if record is not None:
+        verb = "failed" if record["status"] == "failed" else "ran"
+        yield (
+            f"{verb} on {record['host'] or 'an unknown host'} by engine {record['engine']}, "
+            f"{duration(record['seconds'] or 0)}, {record['started_at']}"
+        )
+    if is_committed(store, task):
+        yield f"result: {store.root / ARTIFACT_KINDS[task.kind] / task.id}"
+
+
+def _last_words(plan: Plan, store: Store, task: Task, known: Sequence[Try]) -> list[str]:
+    """Return the last error, or what its job has printed last."""
     failure = plan.failures.get(task.id)
     message = failure.message if failure else ""
     if not message:
-        said = [t for s in subs.read_submissions(store, study) for t in subs.troubles_of(s)]
+        submissions = subs.read_submissions(store, plan.study.name)
+        said = [trouble for item in submissions for trouble in subs.troubles_of(item)]
         message = next((t.message for t in reversed(said) if t.task_id == task.id), "")
-    if message:
-        lines = message.strip().splitlines()
-        console.print("  last error:")
-        for line in lines[-_MESSAGE_LINES:]:
-            console.print(f"    {line}")
-    if known:
-        console.print(f"  log: {known[-1].log}")
-    for line in _advice(plan, task, known):
-        console.print(f"next: {line}")
+    lines = message.strip().splitlines()[-_MESSAGE_LINES:]
+    title = "last error:"
+    if known and (known[-1].pending or not lines):
+        lines, title = last_lines(known[-1].log, _LOG_LINES), "the end of its job's log:"
+    return [title, *(f"  {line}" for line in lines)] if lines else []
 
 
 def _story(submission: subs.Submission, index: int, task_id: str) -> tuple[str, str, float | None]:
@@ -96,19 +124,23 @@ def _story(submission: subs.Submission, index: int, task_id: str) -> tuple[str, 
                 seconds = event["seconds"]
                 cause = f" ({event['cause']})" if event["cause"] else ""
                 ended = f"{event['state']}{cause}"
-    if ended == "begun":
+    if ended in ("begun", "not begun"):
         for trouble in subs.troubles_of(submission):
-            if trouble.task_id == task_id:
+            if trouble.task_id == task_id and trouble.job == submission.job(index):
+                node = node or trouble.host
                 ended = f"lost ({trouble.cause}): {last_line(trouble.message)}"
     return node, ended, seconds
 
 
-def _state(plan: Plan, task: Task) -> str:
+def _state(plan: Plan, task: Task, known: Sequence[Try]) -> str:
     failure = plan.failures.get(task.id)
     if task.id in plan.done:
         return "done"
     if failure is not None and failure.diverged:
         return "diverged: its loss was no longer finite, which is a result"
+    pending = known[-1] if known and known[-1].pending else None
+    if pending is not None and pending.ended == "begun":
+        return f"running in job {pending.job} on {pending.node}, as far as that has said"
     if failure is not None and failure.final:
         return f"failed, after {failure.attempts} tries"
     blocked = plan.blocked().get(task.id)
@@ -117,7 +149,9 @@ def _state(plan: Plan, task: Task) -> str:
     missing = [need for need in task.needs if need not in plan.done]
     if missing:
         return f"waits for {len(missing)} tasks, such as {plan.tasks[missing[0]].label}"
-    return "to do"
+    if pending is not None:
+        return f"waits for its turn in job {pending.job}"
+    return "lost, and to do again" if known and known[-1].ended != "not begun" else "to do"
 
 
 def _record(store: Store, id_: str) -> dict[str, Any] | None:
@@ -126,19 +160,24 @@ def _record(store: Store, id_: str) -> dict[str, Any] | None:
     return next((row for row in rows if row["trial_id"] == id_), None)
 
 
-def _advice(plan: Plan, task: Task, known: Sequence[Try]) -> list[str]:
-    study = plan.study.name
-    if task.id in plan.done:
-        return []
-    blocked = plan.blocked().get(task.id)
-    if blocked is not None:
-        return [f"`synthtrial why {study} --id {blocked}` says what stands in the way"]
+def _advice(plan: Plan, store: Store, task: Task, known: Sequence[Try]) -> list[str]:
     failure = plan.failures.get(task.id)
+    if task.id in plan.done:
+        return ["nothing, it is done"]
     if failure is not None and failure.diverged:
         return ["a lower learning rate is another configuration; this one stays as it is"]
+    status = f"`{plan.command('status')}` says how the study stands, and its jobs"
+    if known and known[-1].pending:
+        log = f"`{plan.command('logs', '--id', task.id)}` shows the log of its job"
+        return [log, status] if known[-1].ended == "begun" else [status, log]
     if failure is not None and failure.final:
-        alone = f"`synthtrial task {study} --id {task.id}` runs it here, alone"
-        return [f"`synthtrial retry {study} --failed` tries it again", alone]
-    if known and known[-1].ended in ("begun", "not begun"):
-        return [f"`synthtrial logs {study} --id {task.id}` shows the log of its job"]
-    return [f"`synthtrial run {study}` goes on with the study"]
+        return [
+            f"`{plan.command('retry', '--failed')}` tries it again",
+            f"`{plan.command('task', '--id', task.id)}` runs it here, alone",
+        ]
+    blocked = plan.blocked().get(task.id)
+    if blocked is not None:
+        return [f"`{plan.command('why', '--id', blocked)}` says what stands in the way"]
+    if any(attempt.study == plan.study.name for attempt in live(store)):
+        return [status]
+    return [f"`{plan.command('run')}` goes on with the study"]

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.engines.local import pack_text
+from synthtrial.engines import packs_text
+from synthtrial.engines.ray.cluster import announcement
+from synthtrial.engines.ray.head import token_file
 from synthtrial.engines.slurm.control import standing
 from synthtrial.engines.slurm.costs import bill
 from synthtrial.engines.slurm.engine import SlurmEngine
@@ -56,7 +58,7 @@ def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:
             "files": estimate.files,
             "measured_share": round(estimate.measured, 3),
         },
-        "packs": pack_text(len(plan.to_do()), plan.study.settings.engine),
+        "packs": packs_text(len(plan.to_do()), plan.study.settings.engine),
         "to_do": [
             {"id": task.id, "kind": task.kind, "label": task.label, "ready": plan.is_ready(task)}
             for task in plan.to_do()
@@ -102,7 +104,7 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
         else "a rough guess until trials have been measured here"
     )
     if settings.engine.name != "slurm":
-        console.print(f"Packs: {pack_text(len(plan.to_do()) + plan.undecided, settings.engine)}")
+        console.print(f"Packs: {packs_text(len(plan.to_do()) + plan.undecided, settings.engine)}")
     console.print(
         f"To do: about {duration(estimate.seconds)} of one core ({basis}), "
         f"{human_bytes(estimate.bytes)} in about {estimate.files} files in {settings.store.path}"
@@ -170,6 +172,7 @@ def status_json(plan: Plan, store: Store | None) -> dict[str, Any]:
         "store": plan.study.settings.store.path,
         "complete": plan.complete,
         "running": _running(plan, store),
+        "cluster": _cluster(plan, store),
         "jobs": _jobs(plan, store),
         "trainings": _trainings(plan, store),
         "stages": _stages(plan),
@@ -185,7 +188,7 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
     """Print how far the study is."""
     found = status_json(plan, store)
     if store is None:
-        console.print(f"no store at {found['store']}: `synthtrial run {found['study']}` starts one")
+        console.print(f"no store at {found['store']}: `{plan.command('run')}` starts one")
         return
     console.print(f"{found['study']} in {found['store']}", style="bold")
     for stage, counts in found["stages"].items():
@@ -195,12 +198,11 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
         console.print(
             f"running: process {attempt['pid']} on {attempt['host']} since {attempt['started_at']}"
         )
-    for jobs in found["jobs"]:
-        states = ", ".join(f"{count} {state.lower()}" for state, count in jobs["states"].items())
-        what = f"{jobs['tasks']} tasks" if jobs["kind"] == "packs" else "looks what is next"
-        more = [f"on {jobs['nodes']}"] if jobs["nodes"] else []
-        more += [f"waits: {jobs['reason']}"] if jobs["reason"] else []
-        console.print(f"  job {jobs['job_id']}: {', '.join([what, states, *more])}")
+    if found["cluster"]:
+        console.print(f"  {_cluster_line(found['cluster'])}")
+    jobs = standing(store, plan.study.name)
+    for line in (line for item in jobs for line in item.lines()):
+        console.print(f"  {line}")
     for training in found["trainings"]:
         seen = training["recognised"]
         mean = f", {sum(seen.values()) / len(seen):.0%} of samples recognised" if seen else ""
@@ -213,8 +215,30 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
     show_failures(console, plan)
     if found["complete"]:
         console.print("complete" + (", with failures" if found["failures"] else ""))
-    elif not found["running"] and not any(jobs["alive"] for jobs in found["jobs"]):
-        console.print(f"not running: `synthtrial run {found['study']}` goes on where it stopped")
+    elif not found["running"] and not any(item.alive for item in jobs):
+        mend = ""
+        if any(item.failed_start and not item.failed_start.python for item in jobs):
+            site = plan.study.settings.engine.site
+            mend = (
+                f"mend the setup lines of the site '{site}', or its python; "
+                f"`{plan.command('doctor')}` tries them in a small job; then "
+            )
+        console.print(f"not running: {mend}`{plan.command('run')}` goes on where it stopped")
+
+
+def _cluster(plan: Plan, store: Store | None) -> Mapping[str, Any] | None:
+    """Return what the run that is alive has said of its Ray cluster."""
+    return announcement(store, plan.study.name) if store and _running(plan, store) else None
+
+
+def _cluster_line(cluster: Mapping[str, Any]) -> str:
+    where = f"Ray cluster at {cluster['address']}"
+    if not cluster["dashboard"]:
+        return f"{where}, without a dashboard"
+    return (
+        f"{where}; dashboard: {cluster['dashboard']} on {cluster['host']}, with the token in "
+        f"{token_file()}"
+    )
 
 
 def is_alive(plan: Plan, store: Store | None) -> bool:
@@ -238,7 +262,7 @@ def show_failures(console: Console, plan: Plan) -> None:
     if blocked:
         console.print(f"{len(blocked)} tasks need one of these and cannot run")
     if any(not failure.diverged for failure in final.values()):
-        console.print(f"`synthtrial run {plan.study.name}` tries failed tasks again")
+        console.print(f"`{plan.command('run')}` tries failed tasks again")
 
 
 def shortfall(plan: Plan) -> str:

@@ -158,23 +158,62 @@ def test_the_training_loss_is_that_of_the_real_rows_alone():
         assert result.curves["train_loss"] == [pytest.approx(expected, rel=1e-5)]
 
 
-def test_a_report_can_end_the_training(digits):
+def end_at(epoch):
+    """A report that asks to end the training after an epoch."""
+    return lambda number, _figures: number == epoch
+
+
+def test_a_report_is_told_of_every_epoch_and_can_end_the_training(digits):
     seen = []
 
-    def report(epoch, values):
-        seen.append((epoch, sorted(values)))
+    def report(epoch, figures):
+        seen.append((epoch, figures))
         return epoch == 2
 
-    result = train(
-        small_cnn(8),
-        digits(0, 100),
-        digits(1200, 1300),
-        TrainingConfig(epochs=9, batch_size=32),
-        report=report,
-    )
-    names = ["train_loss", "validation_loss", "validation_score"]
-    assert seen == [(1, names), (2, names)]
-    assert (result.status, result.epochs, result.steps) == ("done", 2, 8)
+    config = TrainingConfig(epochs=9, batch_size=32)
+    result = train(small_cnn(8), digits(0, 100), digits(1200, 1300), config, report=report)
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert [figures.pop("images") for _, figures in seen] == [100, 100]
+    for name in ("train_loss", "validation_loss", "validation_score"):
+        assert [figures[name] for _, figures in seen] == result.curves[name]
+    assert (result.status, result.epochs, result.steps) == ("stopped", 2, 8)
+    assert result.curves["epoch"] == [1, 2]
+
+
+def test_a_stopped_training_is_the_beginning_of_the_whole_one(digits):
+    rows, validation = digits(0, 300), digits(1200, 1348)
+    config = TrainingConfig(epochs=6, batch_size=16, learning_rate=2e-2)
+    whole = train(small_cnn(8), rows, validation, config)
+    stopped = train(small_cnn(8), rows, validation, config, report=end_at(4))
+    assert (whole.status, stopped.status) == ("done", "stopped")
+    for name, values in whole.curves.items():
+        assert stopped.curves[name] == values[:4], name
+
+
+@pytest.mark.parametrize("end", [1, 2, 3, 4, 5])
+def test_a_stopped_training_keeps_the_best_weights_so_far(digits, end):
+    rows, validation = digits(0, 300), digits(1200, 1348)
+    config = TrainingConfig(epochs=6, batch_size=16, learning_rate=2e-2)
+    model = small_cnn(8)
+    result = train(model, rows, validation, config, report=end_at(end))
+    scores = result.curves["validation_score"]
+    assert result.best_epoch == 1 + scores.index(max(scores))
+    hits = predict(model, validation).argmax(1) == validation.targets_NK.argmax(1)
+    assert result.validation["accuracy"] == max(scores) == pytest.approx(hits.mean())
+
+
+def test_a_stop_at_the_last_epoch_is_no_stop(digits):
+    config = TrainingConfig(epochs=3, batch_size=32)
+    rows, validation = digits(0, 100), digits(1200, 1300)
+    asked = train(small_cnn(8), rows, validation, config, report=end_at(3))
+    assert asked.status == "done"
+    assert asked == train(small_cnn(8), rows, validation, config)
+
+
+def test_a_training_that_diverges_is_no_stopped_one(digits):
+    config = TrainingConfig(epochs=3, batch_size=32, learning_rate=1e30, optimizer="momentum")
+    result = train(small_cnn(8), digits(0, 100), digits(1200, 1300), config, report=end_at(1))
+    assert result.status == "diverged"
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines import channel, step
 from synthtrial.engines.allocation import AllocationEngine
 from synthtrial.engines.channel import ADDRESSES, KEY, Door, knock

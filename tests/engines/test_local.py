@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from synthtrial import registry
-from synthtrial.config import EngineConfig
 from synthtrial.driver import keep_snapshot
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines import placement
 from synthtrial.engines.local import LocalEngine, pack_text
 from synthtrial.errors import EngineError

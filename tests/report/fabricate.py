@@ -159,6 +159,8 @@ def study(
     trials = pd.DataFrame(rows)
     for column in ("best_epoch", "steps", "n_real", "n_added", "seconds"):
         trials[column] = 1.0
+    trials["planned_epochs"] = plan.epochs
+    trials["epochs"] = np.where(trials.status == "done", plan.epochs, np.nan)
     trials["code_digest"] = np.where(trials.status == "done", "c0de", "")
     trials["trial_id"] = [name or f"grid-{place}" for place, name in enumerate(trials.trial_id)]
     trials = trials.astype(TRIAL_COLUMNS)
@@ -173,6 +175,22 @@ def study(
         pictures=_pictures(plan, folder) if folder else (),
         chosen=pd.DataFrame(chosen),
     )
+
+
+STOPPING = "early stopping by ASHA, first rung 1 epoch, reduction factor 3, cell by cell"
+
+
+def stop_early(facts: Facts, finishing: int = 2, epochs: int = 1) -> Facts:
+    """Have all but the best few grid trials of each cell stopped early, with lower scores."""
+    trials = facts.trials.copy()
+    grid = trials[trials.stage == "grid"]
+    rank = grid.groupby(["regimen", "arm"]).validation.rank(ascending=False, method="first")
+    early = rank.index[rank > finishing]
+    trials.loc[early, "status"] = "stopped"
+    trials.loc[early, "epochs"] = epochs
+    trials.loc[early, "validation"] *= 0.3
+    design = dataclasses.replace(facts.design, early_stopping=STOPPING)
+    return dataclasses.replace(facts, trials=trials, design=design)
 
 
 def _counts(plan: Design) -> pd.DataFrame:

@@ -186,6 +186,45 @@ def test_the_chosen_configuration_is_the_selections(tmp_path):
     assert set(facts.chosen.configuration) == {canonical_json(study.configurations[1])}
 
 
+def stop_slow_ones(trial):
+    """Stop what has the second learning rate after one of two epochs."""
+    if trial.stage == "grid" and trial.configuration["learning_rate"] == 0.001:
+        return {"status": "stopped", "epochs": 1}
+    return {"status": "done", "epochs": 2}
+
+
+def test_stopped_trials_are_an_end_where_early_stopping_is_asked_for(tmp_path):
+    rules = ("protocol.search=asha", "protocol.asha.reduction_factor=4", "training.epochs=7")
+    study, store = load("digits", [*FAST, *rules]), open_store(tmp_path)
+    facts = gather(study, store, fill(study, store, stop_slow_ones))
+    assert facts.finished
+    grid = facts.trials[facts.trials.stage == "grid"]
+    assert grid.status.value_counts().to_dict() == {"done": 10, "stopped": 10}
+    assert set(grid[grid.status == "stopped"].epochs) == {1}
+    assert set(facts.trials.planned_epochs) == {7}
+    assert facts.design.early_stopping == (
+        "early stopping by ASHA, first rung 1 epoch, reduction factor 4, cell by cell"
+    )
+
+
+def test_what_an_earlier_search_has_stopped_is_still_to_come_where_none_is(tmp_path):
+    study, store = load("digits", FAST), open_store(tmp_path)
+    facts = gather(study, store, fill(study, store, stop_slow_ones))
+    assert not facts.finished
+    grid = facts.trials[facts.trials.stage == "grid"]
+    assert grid.status.value_counts().to_dict() == {"done": 10, "waiting": 10}
+    assert facts.design.early_stopping == ""
+
+
+@pytest.mark.parametrize(("limit", "planned"), [("null", {3, 5}), ("4", {3, 4})])
+def test_planned_epochs_are_those_of_the_configuration(tmp_path, limit, planned):
+    grid = ("grid={epochs: [3, 5]}", f"training.max_steps={limit}")
+    study, store = load("digits", [*FAST, *grid]), open_store(tmp_path)
+    facts = gather(study, store, build(study, store))
+    assert set(facts.trials[facts.trials.stage == "grid"].planned_epochs) == planned
+    assert facts.trials[facts.trials.stage == "replicate"].planned_epochs.isna().all()
+
+
 @pytest.mark.parametrize("final", [False, True])
 def test_divergence_is_an_end_and_a_failure_may_be_tried_again(tmp_path, final):
     def change(trial):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `polling`: tests are no packages
+sys.path.insert(0, str(Path(__file__).parent))  # for `polling`, `inside`: tests are no packages
 sys.path.insert(0, str(Path(__file__).parents[2] / "cluster" / "devslurm"))
 
 from devslurm import DevSlurm, down_abandoned, missing_packages

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from inside import processes, said, state
 from polling import wait_for
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines import channel
 from synthtrial.engines.allocation import AllocationEngine
 from synthtrial.errors import EngineError, InterruptedTrainingError
@@ -45,28 +46,6 @@ def main():
 if __name__ == "__main__":
     main()
 """
-
-
-def said(*command, **more):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def processes(job, *words, host=None):
-    """Return the processes of a job, on all nodes, whose command line holds these words."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            command = (folder / "cmdline").read_bytes().decode()
-        except OSError:
-            continue
-        here = host is None or f"SLURMD_NODENAME={host}".encode() in environment
-        mine = f"SLURM_JOB_ID={job}".encode() in environment
-        if command and mine and here and all(word in command for word in words):
-            found.append(int(folder.name))
-    return found
 
 
 @pytest.fixture(scope="class")
@@ -206,11 +185,6 @@ def submit(slurm, tmp_path):
     for number in jobs:
         subprocess.run(["scancel", number], check=False)
         wait_for(lambda number=number: not processes(number))
-
-
-def state(job):
-    found = re.search(r"JobState=(\w+)", said("scontrol", "show", "job", job))
-    return found and found[1]
 
 
 def results(overrides):

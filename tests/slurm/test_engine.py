@@ -143,11 +143,31 @@ class TestWhatWentWrong:
         why = command("why", "digits", "--id", task.id[:8], *broken)
         assert "failed, after 2 tries" in why
         assert "module-that-is-not-there" in why
-        assert "retry digits --failed" in why
+        assert re.search(r"job \d+ on node\d: lost \(killed\): ", why)
+        assert re.search(r"next: `synthtrial retry digits .* --failed` tries it again", why)
         logs = command("logs", "digits", "--id", task.id[:8], *broken)
         assert "module-that-is-not-there" in logs
         mended = tiny_here()
         assert "report: " in command("retry", "digits", "--failed", "--engine", "slurm", *mended)
+
+    def test_a_detached_study_whose_setup_fails_stands_still_and_status_says_why(
+        self, slurm, tiny_here
+    ):
+        words = tiny_here("engine.slurm.setup=[module-that-is-not-there || exit 3]")
+        words += ["--engine", "slurm"]
+        command("run", "digits", "--detach", *words)
+
+        def still():
+            said = command("status", "digits", *words)
+            return said if "not running" in said else None
+
+        status = wait_for(still)
+        assert len(re.findall(r"\d+ ended before Python was up, at", status)) == 2, status
+        assert "at `module-that-is-not-there || exit 3`: FAILED, exit code 3:0 on node" in status
+        assert re.search(r"\| .*module-that-is-not-there: command not found", status)
+        assert "not running: mend the setup lines of the site 'devslurm'" in status
+        assert "`synthtrial doctor digits" in status
+        assert "`synthtrial run digits" in status
 
     def test_the_second_try_is_made_on_another_node(self, slurm, tiny_here, tmp_path):
         broken = tiny_here("engine.slurm.setup=[exit 3]")

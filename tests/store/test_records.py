@@ -74,7 +74,7 @@ def test_numpy_numbers_are_plain_numbers(store, record):
     [
         ({"accuracy": 1.0}, r"unknown columns \['accuracy'\]"),
         ({"attempt": None}, r"lacks \['attempt'\]"),
-        ({"status": "ok"}, "Allowed: done, diverged, failed"),
+        ({"status": "ok"}, "Allowed: done, diverged, stopped, failed"),
         ({"steps": "many"}, "'steps' has the wrong type"),
         ({"attempt": 2**40}, "'attempt' has the wrong type"),
         ({"validation": {"accuracy": "high"}}, "'validation' has the wrong type"),
@@ -106,6 +106,23 @@ def test_success_beats_failure_then_the_lowest_attempt_counts(store, record):
         (row["trial_id"], row["attempt"])
         for row in every.select(["trial_id", "attempt"]).to_pylist()
     ] == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1), ("c", 0), ("c", 1)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "counts"),
+    [
+        (("stopped", "done"), "done"),  # trained to its end later
+        (("done", "stopped"), "done"),
+        (("failed", "stopped"), "stopped"),
+        (("stopped", "diverged"), "diverged"),  # went on to its end, such as it was
+    ],
+)
+def test_of_a_stopped_trial_the_most_that_is_known_counts(store, record, statuses, counts):
+    for attempt, status in enumerate(statuses):
+        put(store, record("a", attempt=attempt, status=status))
+    assert [row["status"] for row in read_records(store).to_pylist()] == [counts]
+    assert compact(store, force=True)
+    assert [row["status"] for row in read_records(store).to_pylist()] == [counts]
 
 
 def test_metrics_of_different_studies_are_merged_by_name(store, record):

@@ -26,7 +26,7 @@ def monitor(folder, **options):
 
 def test_a_sheet_has_a_row_for_each_class_in_the_order_asked_for(tmp_path):
     watching, painter = monitor(tmp_path), Painter()
-    assert watching.report(10, FIGURES, painter) is False
+    watching.report(10, FIGURES, painter)
     (sheet,) = watching.sheets
     pixels = np.asarray(Image.open(sheet))
     assert pixels.shape == (8, 4 * COLUMNS)

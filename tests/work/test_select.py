@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from synthtrial.work.select import select
 
 
 @pytest.fixture
-def choose(tmp_path):
+def selection(tmp_path):
     """Choose among fabricated grid trials, given as (configuration, status, recalls)."""
 
     def run(*trials):
@@ -38,9 +39,14 @@ def choose(tmp_path):
             },
         )
         select(task, SimpleNamespace(store=store))
-        return read_artifact(store, "selection", "s1").info["configuration"]
+        return read_artifact(store, "selection", "s1")
 
     return run
+
+
+@pytest.fixture
+def choose(selection):
+    return lambda *trials: selection(*trials).info["configuration"]
 
 
 def test_the_best_mean_over_classes_wins(choose):
@@ -77,3 +83,44 @@ def test_equal_scores_go_to_the_first_in_canonical_order_whichever_ended_first(c
 def test_a_cell_without_any_score_is_an_error_that_says_so(choose):
     with pytest.raises(TrainingError, match="none of its 2 trials has a validation recall"):
         choose(('{"rate":1}', "diverged", None), ('{"rate":2}', "failed", None))
+
+
+def test_what_was_stopped_early_is_not_chosen_however_well_it_did(choose):
+    best = choose(
+        ('{"rate":1}', "stopped", {"8": 0.99}),
+        ('{"rate":2}', "done", {"8": 0.2}),
+        ('{"rate":3}', "done", {"8": 0.3}),
+    )
+    assert best == {"rate": 3}
+
+
+def test_a_configuration_that_was_stopped_in_one_replicate_ranks_last(choose):
+    best = choose(
+        ('{"rate":1}', "done", {"8": 0.9}),
+        ('{"rate":1}', "stopped", {"8": 0.9}),
+        ('{"rate":2}', "done", {"8": 0.2}),
+        ('{"rate":2}', "done", {"8": 0.2}),
+    )
+    assert best == {"rate": 2}
+
+
+def test_the_ranking_says_which_were_stopped(selection):
+    found = selection(
+        ('{"rate":1}', "stopped", {"8": 0.9}),
+        ('{"rate":2}', "done", {"8": 0.2}),
+        ('{"rate":3}', "diverged", None),
+    )
+    assert json.loads(found.file("selection.json").read_bytes())["ranking"] == [
+        {"configuration": {"rate": 2}, "score": 0.2},
+        {"configuration": {"rate": 1}, "score": None, "stopped": 1},
+        {"configuration": {"rate": 3}, "score": None},
+    ]
+
+
+def test_a_cell_in_which_none_was_trained_to_its_end_says_how_to_go_on(choose):
+    with pytest.raises(TrainingError, match=r"2 of 3 trials were stopped early.*search=grid"):
+        choose(
+            ('{"rate":1}', "stopped", {"8": 0.9}),
+            ('{"rate":2}', "stopped", {"8": 0.8}),
+            ('{"rate":3}', "diverged", None),
+        )

@@ -10,7 +10,7 @@ import pytest
 from synthtrial.config import TrainingConfig
 from synthtrial.errors import LeakageError, StoreError
 from synthtrial.plan import build
-from synthtrial.store.artifacts import Descent, draft, open_store, read_artifact
+from synthtrial.store.artifacts import Descent, draft, exists, open_store, read_artifact
 from synthtrial.store.files import write_file
 from synthtrial.store.images import ImageRow, write_shard
 from synthtrial.store.records import read_records
@@ -179,3 +179,43 @@ def test_with_the_last_epoch_kept_no_metric_decides_anything(bench):
     assert "checkpoint_by" not in trial.payload
     assert record["best_epoch"] == record["epochs"] == 2
     assert record["curves"]["validation_score"][-1] == record["validation"]["accuracy"]
+
+
+def test_a_trial_that_is_asked_to_end_leaves_a_record_and_no_checkpoint(bench, monkeypatch):
+    bench = bench("training.epochs=4", "engine.checkpoint_seconds=1.0e-9")
+    monkeypatch.setattr("synthtrial.classify.resuming.WORTH_SAVING_SECONDS", -1.0)
+    trial = bench.task("trial", arm="none")
+    for need in trial.needs:
+        bench.run_with_needs(bench.plan.tasks[need])
+    folder, told = bench.store.root / "unfinished" / trial.id, []
+
+    def report(task, epoch, figures):
+        told.append((task.id, epoch, figures["validation_score"], folder.exists()))
+        return epoch == 2
+
+    with Context(bench.store, engine="bench", device="cpu") as context:
+        with context.reporting(report):
+            assert run_task(bench.store, trial, context) is None
+        assert not context.report(trial, 2, {}), "nobody listens after the block"
+    record = bench.record(trial)
+    assert (record["status"], record["epochs"]) == ("stopped", 2)
+    scores = record["curves"]["validation_score"]
+    assert told == [(trial.id, 1, scores[0], True), (trial.id, 2, scores[1], True)]
+    assert record["validation"]["accuracy"] == max(scores)
+    assert record["test"] is None
+    assert not folder.exists()
+
+
+def test_a_replicate_that_is_stopped_never_sees_the_test_set(bench):
+    bench = bench("training.epochs=4", "store.keep_logits=true")
+    grid = bench.run_with_needs(bench.task("trial", arm="none"))
+    cell = next(cell for cell in bench.plan.selections if cell.arm == "none")
+    (replicate, *_) = bench.plan.expand(cell, grid.trial.configuration)
+    with (
+        Context(bench.store, engine="bench", device="cpu") as context,
+        context.reporting(lambda *_: True),
+    ):
+        run_task(bench.store, replicate, context)
+    record = bench.record(replicate)
+    assert (record["status"], record["epochs"], record["test"]) == ("stopped", 1, None)
+    assert not exists(bench.store, "predictions", replicate.id)

@@ -41,7 +41,8 @@ class FitResult:
     """What a training left behind, in the form of records.
 
     Attributes:
-        status: ``diverged`` where a loss or a logit became NaN or infinite.
+        status: ``diverged`` where a loss or a logit became NaN or infinite; ``stopped`` where
+            ``report`` asked to end before the last epoch.
         steps: gradient steps taken.
         epochs: evaluations on validation.
         best_epoch: the one, counted from 1, whose weights the model holds now.
@@ -53,7 +54,7 @@ class FitResult:
         earlier_seconds: wall time that the steps before it took, in earlier tries; alike.
     """
 
-    status: Literal["done", "diverged"]
+    status: Literal["done", "diverged", "stopped"]
     steps: int
     epochs: int
     best_epoch: int | None
@@ -139,7 +140,8 @@ def fit(
         seed: of the study.
         replicate: number of the seed within the study.
         device: where to train.
-        report: called after every epoch with its number and curves; True ends the training.
+        report: called after every epoch with its number, its losses and score, and the number of
+            ``images`` that it visited; True ends the training.
         checkpoints: of this very training: equal arguments but for ``device`` and those below it.
         interrupted: asked after every step; True ends the training until it is resumed.
 
@@ -207,7 +209,8 @@ def fit(
             real_N = losses_N[train.is_real[index_N]]
             train_loss = float(real_N.mean()) if len(real_N) else None
             progress.note(model, config.checkpoint, train_loss, validation_loss, score, logits_NK)
-            if report is not None and report(progress.epochs, progress.latest()):
+            figures = {**progress.latest(), "images": float(len(index_N))}
+            if report is not None and report(progress.epochs, figures):
                 break
     if progress.weights:
         model.load_state_dict(progress.weights)
@@ -216,7 +219,8 @@ def fit(
     values = scoring.evaluate(
         names, progress.logits_NK, validation.targets_NK, classes, multi_label
     )
-    return _finished(progress, config, values, saver)
+    stopped = progress.epochs < len(evaluations)
+    return _finished(progress, config, values, saver, "stopped" if stopped else "done")
 
 
 def _evaluations(n: int, config: TrainingConfig, steps: int | None) -> list[int]:
@@ -272,12 +276,16 @@ def _diverged(progress: Progress, config: TrainingConfig, saver: Saver) -> FitRe
 
 
 def _finished(
-    progress: Progress, config: TrainingConfig, validation: dict[str, scoring.Values], saver: Saver
+    progress: Progress,
+    config: TrainingConfig,
+    validation: dict[str, scoring.Values],
+    saver: Saver,
+    status: Literal["done", "stopped"],
 ) -> FitResult:
     assert progress.kept is not None
     undefined = config.checkpoint == "best" and not progress.kept[0]
     return FitResult(
-        status="done",
+        status=status,
         steps=progress.steps,
         epochs=progress.epochs,
         best_epoch=progress.epoch,

@@ -23,7 +23,7 @@ def study_arguments(command: Any) -> Any:
     command = click.option(
         "--engine",
         metavar="NAME",
-        help="local, slurm, allocation, or a YAML file of engine settings.",
+        help="local, slurm, allocation, ray, or a YAML file of engine settings.",
     )(command)
     command = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(command)
     return click.argument("study")(command)
@@ -73,17 +73,23 @@ def require_store(study: str, overrides: Sequence[str], engine: str | None) -> t
     loaded, store = open_study(study, overrides, engine, create=False)
     if store is None:
         raise ConfigError(
-            f"there is no store at {loaded.settings.store.path}; run `synthtrial run {study}` "
+            f"there is no store at {loaded.settings.store.path}; run `{loaded.command('run')}` "
             "first, or say where it is with store.path=..."
         )
     return loaded, store
 
 
 def build_plan(study: Study, store: Store | None, where: str | None = None) -> Plan:
-    """Return the plan of a study, narrowed to what was asked for."""
+    """Return the plan of a study, narrowed to what was asked for.
+
+    What failed and has been forgiven is to do: the next run tries it again.
+    """
+    from synthtrial.engines.submissions import forgiven
     from synthtrial.plan import build, narrow
 
     planned = build(study, store)
+    if store is not None:
+        planned.forgive(before=forgiven(store, study.name).before)
     wanted = conditions(where)
     return narrow(planned, wanted) if wanted else planned
 

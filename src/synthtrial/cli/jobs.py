@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 import click
 
-from synthtrial.cli.common import build_plan, console, require_store, study_arguments
+from synthtrial.cli.common import (
+    build_plan,
+    conditions,
+    console,
+    require_store,
+    study_arguments,
+    where_option,
+)
 from synthtrial.errors import ConfigError
 
 _id_option = click.option(
@@ -33,7 +40,7 @@ def logs(
     if not known:
         raise ConfigError(
             f"{task.label} was given to no job; what ran on this machine has printed its errors "
-            f"there, and `synthtrial why {loaded.name} --id {task_id}` says what is known"
+            f"there, and `{loaded.command('why', '--id', task_id)}` says what is known"
         )
     last = known[-1]
     click.echo(f"{last.log} (job {last.job})", err=True)
@@ -44,22 +51,31 @@ def logs(
 @click.command()
 @study_arguments
 @_id_option
-def why(study: str, overrides: Sequence[str], engine: str | None, task_id: str) -> None:
+@where_option
+def why(
+    study: str, overrides: Sequence[str], engine: str | None, task_id: str, where: str | None
+) -> None:
     """Say how one task stands, where it was tried, what went wrong and what to run next."""
     from synthtrial.plan import find_task
     from synthtrial.tracing import show_why
 
     loaded, store = require_store(study, overrides, engine)
-    planned = build_plan(loaded, store)
+    planned = build_plan(loaded, store, where)
     show_why(console(), planned, store, find_task(planned, task_id))
 
 
 @click.command()
 @study_arguments
 @click.option("--failed", is_flag=True, required=True, help="All that failed.")
+@where_option
 @click.option("--detach", is_flag=True, help="As in `run`.")
 def retry(
-    study: str, overrides: Sequence[str], engine: str | None, failed: bool, detach: bool
+    study: str,
+    overrides: Sequence[str],
+    engine: str | None,
+    failed: bool,
+    where: str | None,
+    detach: bool,
 ) -> None:
     """Forget failures and go on: what failed is tried again, beside what is still running."""
     assert failed
@@ -67,11 +83,12 @@ def retry(
     from synthtrial.engines.submissions import forgive
 
     loaded, store = require_store(study, overrides, engine)
+    part = conditions(where)
     forgive(store, loaded.name)
     if detach:
-        detach_study(loaded, {})
+        detach_study(loaded, part)
     else:
-        run_study(loaded, {})
+        run_study(loaded, part)
 
 
 @click.command()
@@ -82,7 +99,11 @@ def cancel(study: str, overrides: Sequence[str], engine: str | None) -> None:
 
     loaded, store = require_store(study, overrides, engine)
     gone = cancel_study(store, loaded.name)
-    click.echo(f"cancelled: {', '.join(gone)}" if gone else "no jobs of it are queued or running")
+    if gone:
+        click.echo(f"cancelled: {', '.join(gone)}")
+        click.echo(f"next: `{loaded.command('run')}` goes on where it stopped")
+    else:
+        click.echo("no jobs of it are queued or running")
 
 
 @click.command()

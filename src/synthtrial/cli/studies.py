@@ -140,10 +140,16 @@ def task(study: str, overrides: Sequence[str], engine: str | None, task_id: str 
 
 @click.command()
 @study_arguments
+@where_option
 @json_option
 @click.option("--watch", is_flag=True, help="Look again every few seconds until it is complete.")
 def status(
-    study: str, overrides: Sequence[str], engine: str | None, as_json: bool, watch: bool
+    study: str,
+    overrides: Sequence[str],
+    engine: str | None,
+    where: str | None,
+    as_json: bool,
+    watch: bool,
 ) -> None:
     """Say how far the study is, what failed and why."""
     from synthtrial import views
@@ -151,7 +157,7 @@ def status(
     loaded, store = open_study(study, overrides, engine, create=False)
     screen = console()
     while True:
-        planned = build_plan(loaded, store)
+        planned = build_plan(loaded, store, where)
         if as_json:
             print_json(views.status_json(planned, store))
         else:
@@ -215,8 +221,8 @@ def detach_study(study: Study, where: Mapping[str, str]) -> None:
         return
     screen.print(
         f"submitted; job {job} goes on when these jobs have ended, and writes the report at the "
-        f"end.\nFollow it with `synthtrial status {study.name}`, stop it with `synthtrial cancel "
-        f"{study.name}` (with the same store.path)."
+        f"end.\nFollow it with `{planned.command('status')}`, stop it with "
+        f"`{planned.command('cancel')}`."
     )
 
 

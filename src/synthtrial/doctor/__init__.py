@@ -13,6 +13,7 @@ from rich.console import Console
 
 from synthtrial.doctor import cluster, machine, node
 from synthtrial.doctor.check import Check, broken, ok, show
+from synthtrial.doctor.ray_cluster import check_ray
 from synthtrial.engines.facts import existing
 from synthtrial.engines.slurm.probe import LOCK, Probe
 from synthtrial.engines.slurm.sites import Site, load_site
@@ -77,6 +78,9 @@ def examine(study: Study, wait_seconds: float, progress: Callable[[str], None]) 
     yield _data_here(study, plan)
     if engine.name == "allocation":
         yield _allocation()
+    if engine.name == "ray" and is_writable:
+        with _throw_away(study) as folder:
+            yield from check_ray(study, folder)
     yield from machine.check_machine(study)
 
 
@@ -139,7 +143,7 @@ def _data_here(study: Study, plan: Plan) -> Check:
     try:
         rows = len(study.dataset.load().label_table())
     except (SynthtrialError, OSError, ImportError) as error:
-        return broken("data", str(error), f"`synthtrial fetch {study.name}` looks for it again")
+        return broken("data", str(error), f"`{study.command('fetch')}` looks for it again")
     return ok("data", f"{study.dataset.name}: {rows:,} images are there")
 
 

@@ -63,7 +63,7 @@ def check_probe(study: Study, site: Site, found: Found, folder: Path) -> Iterato
     yield ok(
         "internet",
         f"{'reached' if answer['internet'] else 'not reached'} from the node; the study needs none "
-        f"there after `synthtrial fetch {study.name}`",
+        f"there after `{study.command('fetch')}`",
     )
     yield _submits(site, answer)
 

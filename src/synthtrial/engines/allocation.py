@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Self
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines import step
 from synthtrial.engines.base import JobState, Outcome, Trouble
 from synthtrial.engines.channel import Cancel, Door, Report, Setup, Stop

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.base import Outcome
 from synthtrial.engines.placement import host_name
 from synthtrial.errors import EngineError

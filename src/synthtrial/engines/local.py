@@ -25,7 +25,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Self
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.base import Cause, JobState, Outcome, Trouble
 from synthtrial.engines.placement import Device, available_processors, describe, devices, host_name
 from synthtrial.engines.worker import PRELOAD, Place, work

@@ -1,4 +1,4 @@
-"""The job step of an allocation's agents: one process on each of its nodes, started by ``srun``."""
+"""A job step with one process on each node of an allocation, started by ``srun``."""
 
 from __future__ import annotations
 
@@ -39,30 +39,38 @@ def nodes_of_job() -> int:
 
 
 @contextmanager
-def running(nodes: int, agents: Mapping[str, str]) -> Iterator[Step]:
+def running(
+    nodes: int,
+    agents: Mapping[str, str],
+    module: str = "synthtrial.engines.agent",
+    end_seconds: float = _END_SECONDS,
+) -> Iterator[Step]:
     """Start one agent a node; at the end, wait for them to end and end those that do not.
 
-    They are in a session of their own: Ctrl-C is the driver's to handle.
+    They are in a session of their own: Ctrl-C is the driver's to handle. Their standard input
+    closes at the end, also when this process is killed.
 
     Args:
         nodes: of the job.
         agents: what agents must find in their environment.
+        module: what an agent runs.
+        end_seconds: how long they may take to end by themselves.
 
     Raises:
         EngineError: there is no srun here.
     """
     command = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
-    command += ["--export=ALL", "--input=none", "--mpi=none"]
+    command += ["--export=ALL", "--input=all", "--mpi=none"]
     # A node that fails, or an agent, must not take the others with it; nor end them by its leave.
     command += ["--no-kill", "--kill-on-bad-exit=0", "--wait=0"]
     # Workers share all processors that the job has on a node, however its tasks were counted.
-    command += ["--cpu-bind=none", sys.executable, "-m", "synthtrial.engines.agent"]
+    command += ["--cpu-bind=none", sys.executable, "-m", module]
     environment = os.environ | agents
     if "SLURM_CPUS_PER_TASK" in environment:  # srun takes it under this name since SLURM 22.05
         environment.setdefault("SRUN_CPUS_PER_TASK", environment["SLURM_CPUS_PER_TASK"])
     try:
         step = subprocess.Popen(  # noqa: S603 - SLURM's srun, and this interpreter
-            command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+            command, env=environment, stdin=subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
         raise EngineError(
@@ -72,11 +80,14 @@ def running(nodes: int, agents: Mapping[str, str]) -> Iterator[Step]:
     try:
         yield step
     finally:
+        assert step.stdin is not None
+        step.stdin.close()
+        # srun has SLURM kill them soon after SIGTERM, whatever they are about.
         for number in (None, signal.SIGTERM, signal.SIGKILL):
             if number is not None:
                 step.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
-                step.wait(_END_SECONDS)
+                step.wait(_END_SECONDS if number else end_seconds)
                 break
 
 

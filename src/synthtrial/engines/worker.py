@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.base import Outcome, attempt
 from synthtrial.engines.placement import VISIBLE
 from synthtrial.errors import StoreError

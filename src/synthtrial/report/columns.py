@@ -15,9 +15,11 @@ TRIAL_COLUMNS = {
     "configuration": "str",  # canonical JSON of the grid point, "" while not chosen
     "draw": "int64",
     "replicate": "int64",
-    "status": "str",  # waiting | done | diverged | failed | blocked
+    "status": "str",  # waiting | done | diverged | stopped (early) | failed | blocked
     "overall": "float64",  # the overall metric on test; NaN where there is none
     "validation": "float64",  # the selecting metric on validation, at the kept epoch
+    "epochs": "float64",  # that it was trained
+    "planned_epochs": "float64",  # that it is trained if nothing ends it; NaN while not chosen
     "best_epoch": "float64",
     "steps": "float64",
     "n_real": "float64",

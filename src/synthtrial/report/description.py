@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synthtrial.config import BalanceConfig
+from synthtrial.config import BalanceConfig, ProtocolConfig
 from synthtrial.data.base import DatasetSource
 from synthtrial.report.facts import ArmFacts, Design, count_text, listing
 from synthtrial.report.made import thresholds_of
@@ -56,7 +56,18 @@ def describe(study: Study) -> Design:
         features=quality.features if making and quality.features != "none" else "",
         thresholds=thresholds_of(study),
         refused=quality.on_shortfall == "refuse",
+        early_stopping=_stopping_text(settings.protocol),
     )
+
+
+def _stopping_text(protocol: ProtocolConfig) -> str:
+    """Say how grid trials are stopped early, by whose rules and against which others."""
+    if protocol.search == "grid":
+        return ""
+    rung = count_text(protocol.asha.grace_epochs, "epoch")
+    rivals = "cell by cell" if protocol.kind == "grid_once" else "cell by cell in each replicate"
+    factor = protocol.asha.reduction_factor
+    return f"early stopping by ASHA, first rung {rung}, reduction factor {factor}, {rivals}"
 
 
 def _arm_text(study: Study, arm: Arm) -> str:

@@ -27,7 +27,7 @@ from synthtrial.report.columns import (
 )
 
 #: A trial in one of these states will not change any more.
-TERMINAL = ("done", "diverged", "failed", "blocked")
+TERMINAL = ("done", "diverged", "stopped", "failed", "blocked")
 
 TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -114,6 +114,7 @@ class Design:
         grid: values by axis; ``configurations`` is the number of points.
         class_metric, overall_metric: names of the metrics of single classes and of all.
         selector: validation metric that chooses configurations.
+        early_stopping: how grid trials are stopped early, in words; empty where none is.
         generator: what makes the images, in words; empty without one.
         fit_on: rows that generators are fitted on: ``subset``, ``train``, ``original`` or, of
             images made elsewhere, ``external``.
@@ -157,6 +158,7 @@ class Design:
     features: str = ""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     refused: bool = False
+    early_stopping: str = ""
 
     @property
     def arm_names(self) -> tuple[str, ...]:

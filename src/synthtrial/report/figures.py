@@ -34,6 +34,8 @@ from synthtrial.report.verdict import readable
 
 #: Most replicates that a panel of learning curves draws one by one; more would hide each other.
 THIN_LINES = 30
+#: Of the range of finished trials, what is added below it for those that were stopped early.
+_EARLY_SHARE = 0.5
 
 
 def styles_of(facts: Facts) -> dict[str, ArmStyle]:
@@ -260,13 +262,23 @@ def _draw_curves(axes: Axes, mine: pd.DataFrame, style: ArmStyle) -> float:
 
 
 def configuration_spread(facts: Facts, table: pd.DataFrame) -> list[Panel]:
-    """Draw every configuration's validation score, the chosen ones and their fresh replicates."""
+    """Draw every configuration's validation score, the chosen ones and their fresh replicates.
+
+    What was stopped early is drawn apart, faintly: it had fewer epochs than the others. It does not
+    stretch the axis either; what lies far below the others stands at its left end.
+    """
     panels = []
     styles = styles_of(facts)
     scores = table[["score", "replicate_score"]].to_numpy(dtype=float)
+    early = table.stopped_score.to_numpy(dtype=float)
+    if not np.isfinite(scores).any():
+        scores = early[:, None]
     if not np.isfinite(scores).any():
         return []
     low, high = float(np.nanmin(scores)), float(np.nanmax(scores))
+    if np.isfinite(early).any():
+        high = max(high, float(np.nanmax(early)))
+        low = min(low, max(float(np.nanmin(early)), low - _EARLY_SHARE * (high - low)))
     margin = 0.05 * max(high - low, 0.02)
     for regimen in facts.design.regimens:
         here = table[table.regimen == regimen]
@@ -279,6 +291,16 @@ def configuration_spread(facts: Facts, table: pd.DataFrame) -> list[Panel]:
                 jitter = 0.32 * (np.arange(len(mine)) * 0.618034 % 1.0 - 0.5)
                 axes.scatter(
                     mine.score, place + jitter, s=20, color=style.colour, alpha=0.55, lw=0, zorder=2
+                )
+                axes.scatter(
+                    mine.stopped_score.clip(lower=low),
+                    place + jitter,
+                    s=16,
+                    marker="x",
+                    color=style.colour,
+                    alpha=0.4,
+                    lw=0.9,
+                    zorder=1,
                 )
                 chosen = (mine.chosen > 0).to_numpy()
                 axes.scatter(
@@ -310,6 +332,9 @@ def configuration_spread(facts: Facts, table: pd.DataFrame) -> list[Panel]:
                 "configuration": Line2D([], [], marker="o", ls="", ms=5, color=MUTED),
                 "chosen": Line2D([], [], marker="o", ls="", ms=8, mfc="none", mec=INK, mew=1.3),
             }
+            if table.stopped.any():
+                cross = Line2D([], [], marker="x", ls="", ms=5, color=MUTED, alpha=0.6)
+                marks["stopped early"] = cross
             if table.replicate_score.notna().any():
                 bar = Line2D([], [], marker="|", ls="", ms=11, color=INK, mew=2.0)
                 marks["chosen, fresh replicates"] = bar

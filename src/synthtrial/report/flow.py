@@ -19,6 +19,14 @@ from synthtrial.report.verdict import readable
 
 _LINE, _TITLE, _GAP = 0.185, 0.21, 0.28  # inches: a line of text, a title, the space for an arrow
 
+#: Of the states in which trials leave the study, what they are called.
+_LEAVING = {
+    "stopped": "stopped early",
+    "diverged": "diverged",
+    "failed": "failed",
+    "blocked": "blocked",
+}
+
 
 @dataclass(frozen=True)
 class Box:
@@ -123,6 +131,7 @@ def _trial_boxes(facts: Facts) -> list[Box]:
             (
                 f"best validation {readable(design.selector)} wins",
                 *wins.get(design.protocol, ()),
+                *(("of those trained to their end",) if design.early_stopping else ()),
             ),
         ),
         (
@@ -134,8 +143,8 @@ def _trial_boxes(facts: Facts) -> list[Box]:
         mine = trials[trials.stage == stage]
         done = int((mine.status == "done").sum())
         states = [
-            f"{count} {state}"
-            for state in ("diverged", "failed", "blocked")
+            f"{count:,} {words}"
+            for state, words in _LEAVING.items()
             if (count := int((mine.status == state).sum()))
         ]
         waiting = int((~mine.status.isin(TERMINAL)).sum())

@@ -23,7 +23,16 @@ from markupsafe import Markup
 from synthtrial import __version__
 from synthtrial.data.regimens import regimen_label
 from synthtrial.identity import code_digest
-from synthtrial.report import figures, generators, image_figures, quality, tables, verdict, views
+from synthtrial.report import (
+    figures,
+    generators,
+    image_figures,
+    quality,
+    stopping,
+    tables,
+    verdict,
+    views,
+)
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
 from synthtrial.report.style import Panel, save
@@ -118,6 +127,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
     allocations = tables.synthetic_summary(facts)
     curves = tables.curves_table(facts)
     failures = tables.failures_table(facts)
+    stopped = stopping.stopping_table(facts)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
     _write_tables(
         table_folder,
@@ -132,6 +142,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             "learning-curves": curves,
             "failures": failures,
             **_image_tables(facts, losses),
+            **({"early-stopping": stopped} if design.early_stopping else {}),
         },
     )
     styles = {arm: style.colour for arm, style in figures.styles_of(facts).items()}
@@ -182,9 +193,11 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "spread": drawn(figures.configuration_spread(facts, configurations)),
         "fresh": design.protocol == "grid_once",
         "optimism": _optimism(configurations),
+        "early_stopping": stopping.stopping_sentences(facts, stopped),
+        "stopped": stopping.stopping_view(facts, stopped) if stopped.stopped.any() else [],
         "failures": views.failure_view(facts, failures),
         "broken": int(facts.trials.status.isin(["diverged", "failed", "blocked"]).sum()),
-        "ended": int(facts.trials.status.isin(["done", "diverged", "failed"]).sum()),
+        "ended": int(facts.trials.status.isin(["done", "stopped", "diverged", "failed"]).sum()),
         "messages": _messages(failures),
         "lost": [(label, message[:300]) for label, message in facts.lost],
         "regimens": [regimen_label(regimen) for regimen in design.regimens],

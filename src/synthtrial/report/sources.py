@@ -39,7 +39,7 @@ from synthtrial.upstream import allocate_task
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NUMBERS = ("best_epoch", "steps", "n_real", "n_added", "seconds")
+_NUMBERS = ("epochs", "best_epoch", "steps", "n_real", "n_added", "seconds")
 
 
 def gather(study: Study, store: Store, plan: Plan) -> Facts:
@@ -89,15 +89,19 @@ def _planned(plan: Plan) -> pd.DataFrame:
 
     rows: list[tuple[Any, ...]] = []
     seen: set[tuple[str, float, int]] = set()
-    texts: dict[tuple[tuple[str, Any], ...], str] = {}  # few points, thousands of trials
+    # Few points, thousands of trials.
+    points: dict[tuple[tuple[str, Any], ...], tuple[str, int]] = {}
     for task in plan.tasks.values():
         trial = task.trial
         if trial is None:
             continue
         point = tuple(trial.configuration.items())
-        text = texts.get(point) or texts.setdefault(point, canonical_json(trial.configuration))
+        if point not in points:
+            epochs = _epochs(plan.study, trial.configuration)
+            points[point] = canonical_json(trial.configuration), epochs
+        text, epochs = points[point]
         place = (trial.stage, trial.arm, trial.regimen, text, trial.draw, trial.replicate)
-        rows.append((task.id, *place, status(task.id), causes.get(task.id, "")))
+        rows.append((task.id, *place, epochs, status(task.id), causes.get(task.id, "")))
         if trial.stage == "replicate":
             seen.add((trial.arm, trial.regimen, trial.replicate))
     settings = plan.study.settings
@@ -114,9 +118,16 @@ def _planned(plan: Plan) -> pd.DataFrame:
                 elif select in plan.failures and plan.failures[select].final:
                     state, cause = "blocked", _cause(plan, select)
                 draw = replicate % plan.study.draws
-                rows.append(("", "replicate", arm, regimen, "", draw, replicate, state, cause))
+                place = ("replicate", arm, regimen, "", draw, replicate)
+                rows.append(("", *place, np.nan, state, cause))
     columns = ["trial_id", "stage", "arm", "regimen", "configuration", "draw", "replicate"]
-    return pd.DataFrame(rows, columns=[*columns, "status", "cause"])
+    return pd.DataFrame(rows, columns=[*columns, "planned_epochs", "status", "cause"])
+
+
+def _epochs(study: Study, configuration: Mapping[str, Any]) -> int:
+    """Return how many epochs a trial is trained if nothing ends it."""
+    training = study.training(configuration)
+    return min(training.epochs, training.max_steps or training.epochs)
 
 
 def _cause(plan: Plan, task_id: str) -> str:

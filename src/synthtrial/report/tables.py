@@ -2,7 +2,8 @@
 
 A *block* is one replicate of one regimen; it is complete when no arm is still to come, and only
 complete blocks are reported, so that an unfinished study compares like with like. A trial that
-diverged or failed for good leaves its block complete and its value missing.
+diverged or failed for good leaves its block complete and its value missing. Grid trials that were
+stopped early have ended and are no failures; what they scored is kept apart.
 
 *Targets* are the columns of the results: ``overall``, the mean over the ``minority`` classes, and
 each class.
@@ -215,7 +216,8 @@ def cell_stamps(facts: Facts) -> dict[tuple[str, float], str]:
 def study_stamps(facts: Facts) -> list[str]:
     """Return every stamp that touches the study's tables."""
     stamps = {stamp for text in cell_stamps(facts).values() for stamp in text.split(",") if stamp}
-    done = facts.trials[(facts.trials.status == "done") & (facts.trials.code_digest != "")]
+    ended = facts.trials.status.isin(["done", "stopped"])
+    done = facts.trials[ended & (facts.trials.code_digest != "")]
     if done.code_digest.nunique() > 1:
         stamps.add(MIXED_CODE)
     if not facts.finished:
@@ -235,18 +237,19 @@ def failures_table(facts: Facts) -> pd.DataFrame:
     """Return what became of the trials of each cell and stage.
 
     Returns:
-        Columns regimen, arm, stage, planned, done, diverged, failed, blocked, waiting,
-        diverged_rate, failed_rate (of those that ended; a blocked trial never started), message
-        (of the first that failed, else what kept the first of the blocked).
+        Columns regimen, arm, stage, planned, done, stopped (early), diverged, failed, blocked,
+        waiting, diverged_rate, failed_rate (of those that ended, stopped ones included; a blocked
+        trial never started), message (of the first that failed, else what kept the first of the
+        blocked).
     """
     trials = facts.trials
     if trials.empty:
         return pd.DataFrame()
     counts = trials.groupby(["regimen", "arm", "stage"]).status.value_counts().unstack(fill_value=0)
-    states = ["done", "diverged", "failed", "blocked", "waiting"]
+    states = ["done", "stopped", "diverged", "failed", "blocked", "waiting"]
     table = counts.reindex(columns=states, fill_value=0).astype(int)
     table.insert(0, "planned", table.sum(axis=1))
-    ended = (table.done + table.diverged + table.failed).replace(0, np.nan)
+    ended = (table.done + table.stopped + table.diverged + table.failed).replace(0, np.nan)
     table["diverged_rate"] = table.diverged / ended
     table["failed_rate"] = table.failed / ended
     broken = trials[trials.status.isin(["failed", "diverged", "blocked"]) & (trials.message != "")]
@@ -267,16 +270,25 @@ def configurations_table(facts: Facts) -> pd.DataFrame:
     """Return the grid's validation score of each configuration of each cell.
 
     Returns:
-        Columns regimen, arm, configuration, score (mean over the grid's trials of it), trials,
-        chosen (number of choices that fell on it: one in a cell, or one in each of its
-        replicates), replicate_score (validation score of the fresh replicates of a chosen
-        configuration: lower than ``score`` by the optimism of having chosen). Only the protocol
-        ``grid_once`` has fresh ones; the others would repeat trainings of the grid bit by bit.
+        Columns regimen, arm, configuration, score (mean over the grid's trials of it that were
+        trained to their end; NaN without any), trials (that were), stopped (that were stopped
+        early), stopped_score (mean of the best that these had reached, which is no score of equal
+        epochs and chooses nothing), chosen (number of choices that fell on it: one in a cell, or
+        one in each of its replicates), replicate_score (validation score of the fresh replicates
+        of a chosen configuration: lower than ``score`` by the optimism of having chosen). Only the
+        protocol ``grid_once`` has fresh ones; the others would repeat trainings of the grid bit by
+        bit.
     """
     keys = ["regimen", "arm", "configuration"]
     done = facts.trials[(facts.trials.status == "done") & facts.trials.validation.notna()]
     grid = done[done.stage == "grid"].groupby(keys).validation.agg(["mean", "size"])
-    table = grid.rename(columns={"mean": "score", "size": "trials"}).reset_index()
+    grid = grid.rename(columns={"mean": "score", "size": "trials"})
+    early = facts.trials[(facts.trials.status == "stopped") & (facts.trials.stage == "grid")]
+    ended = early.groupby(keys).validation.agg(["size", "mean"])
+    ended = ended.rename(columns={"size": "stopped", "mean": "stopped_score"})
+    table = grid.join(ended, how="outer").reset_index()
+    counts = ["trials", "stopped"]
+    table[counts] = table[counts].fillna(0).astype(int)
     fresh = done[done.stage == "replicate"].groupby(keys).validation.mean().rename("fresh")
     chosen = facts.chosen.groupby(keys).size().rename("chosen")
     table = table.join(chosen, on=keys).join(fresh, on=keys)

@@ -292,11 +292,16 @@ def _protocol_text(facts: Facts) -> list[str]:
     where = (
         ", once, on the first draw" if design.protocol == "grid_once" else f" in each of {times}"
     )
+    best, own = "The best", "its own best"
+    if design.early_stopping:
+        where += f", with {design.early_stopping}"
+        best = "Of those trained to their end, the best"
+        own = "the best of those it trained to their end"
     then = {
-        "grid_once": f"The best by {metric} is trained afresh in {times} and only then judged on",
-        "full_grid": f"The best by mean {metric} over the replicates is chosen; these trainings of "
+        "grid_once": f"{best} by {metric} is trained afresh in {times} and only then judged on",
+        "full_grid": f"{best} by mean {metric} over the replicates is chosen; these trainings of "
         "it, none of them afresh, are judged on",
-        "retune": f"Each replicate chooses its own best by {metric}; this very training, and no "
-        "fresh one, is judged on",
+        "retune": f"Each replicate chooses {own} by {metric}; this very training, and no fresh "
+        "one, is judged on",
     }[design.protocol]
     return [f"In each cell (arm {TIMES} regimen) {grid} {once}{where}.", f"{then} {test}."]

@@ -280,14 +280,17 @@ def _forest(finding: Finding, reach: float, than: str = "") -> ForestView | None
 
 
 def failure_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """Return for each arm what went wrong at each regimen, as rates of the trials that ended."""
+    """Return for each arm what went wrong at each regimen, as rates of the trials that ended.
+
+    Those that were stopped early have ended, and nothing went wrong with them.
+    """
     lines = []
     for arm in facts.design.arm_names:
         texts = []
         for regimen in facts.design.regimens:
             mine = table[(table.arm == arm) & (table.regimen == regimen)]
-            sums = mine[["done", "diverged", "failed", "blocked"]].sum()
-            ended = int(sums.done + sums.diverged + sums.failed)
+            sums = mine[["done", "stopped", "diverged", "failed", "blocked"]].sum()
+            ended = int(sums.done + sums.stopped + sums.diverged + sums.failed)
             bad = [
                 f"{int(sums[state])} {state} ({100 * sums[state] / ended:.1f} %)"
                 for state in ("diverged", "failed")

@@ -36,7 +36,9 @@ class Attempt:
 
 
 @contextmanager
-def hold(store: Store, study_name: str, engine: str, note: str = "") -> Iterator[Attempt]:
+def hold(
+    store: Store, study_name: str, engine: str, note: str = "", *, follow: str = "synthtrial status"
+) -> Iterator[Attempt]:
     """Be the one live run of a study in this store while the block lasts.
 
     Args:
@@ -44,6 +46,7 @@ def hold(store: Store, study_name: str, engine: str, note: str = "") -> Iterator
         study_name: of the study.
         engine: that runs it.
         note: for whoever finds the store busy.
+        follow: command that whoever finds it busy can look with.
 
     Raises:
         StoreBusyError: another run of the study is alive.
@@ -56,7 +59,7 @@ def hold(store: Store, study_name: str, engine: str, note: str = "") -> Iterator
         lock.parent.mkdir(exist_ok=True)
         descriptor = lock_within(lock, _PROBE_SECONDS)
     if descriptor is None:
-        raise StoreBusyError(_busy(study_name, lock, _read(description)))
+        raise StoreBusyError(_busy(study_name, lock, _read(description), follow))
     try:
         write_file(description, json.dumps(asdict(attempt)).encode() + b"\n")
         yield attempt
@@ -92,7 +95,7 @@ def _read(description: Path) -> Attempt | None:
         return None  # not written yet, or being removed: the lock alone decides
 
 
-def _busy(study_name: str, lock: Path, other: Attempt | None) -> str:
+def _busy(study_name: str, lock: Path, other: Attempt | None, follow: str) -> str:
     who = (
         f"process {other.pid} on {other.host} (engine {other.engine}, since {other.started_at}"
         f"{', ' + other.note if other.note else ''})"
@@ -101,6 +104,6 @@ def _busy(study_name: str, lock: Path, other: Attempt | None) -> str:
     )
     stop = f" (`kill {other.pid}` on {other.host})" if other else ""
     return (
-        f"the study {study_name!r} is already being run by {who}. Follow it with `synthtrial "
-        f"status {study_name}`, or stop it{stop} and run again: finished trials are kept."
+        f"the study {study_name!r} is already being run by {who}. Follow it with `{follow}`, "
+        f"or stop it{stop} and run again: finished trials are kept."
     )

@@ -141,7 +141,7 @@ def read_records(store: Store, *, every_attempt: bool = False) -> pa.Table:
     Args:
         store: where.
         every_attempt: keep all rows; else one for each ``trial_id``, the one with the best status
-            (done, diverged, failed), then the lowest attempt.
+            (done, diverged, stopped, failed), then the lowest attempt.
 
     Returns:
         The columns of ``records_schema.COLUMNS``, sorted by trial_id and attempt. ``validation``

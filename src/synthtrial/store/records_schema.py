@@ -60,7 +60,7 @@ COLUMNS: dict[str, Any] = {
     "started_at": pa.string(),
 }
 REQUIRED = ("trial_id", "kind", "status", "attempt")
-STATUSES = ("done", "diverged", "failed")  # best first
+STATUSES = ("done", "diverged", "stopped", "failed")  # best first
 
 
 def encode_row(row: Mapping[str, Any]) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,9 @@ if TYPE_CHECKING:  # it imports torch
     from synthtrial.synthesis.ranks import Ranks
 
 _CPU_THREADS = 1
+
+#: Is told of (task, step or epoch, figures) while a training runs; True asks a trial to end there.
+Report = Callable[[Task, int, Mapping[str, float]], bool]
 
 
 class Context:
@@ -52,6 +57,7 @@ class Context:
         self.writer = RecordWriter(store)
         self._device = device
         self._ranks = ranks
+        self._report: Report | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +91,26 @@ class Context:
         from synthtrial.synthesis.ranks import ALONE
 
         return self._ranks or ALONE
+
+    def report(self, task: Task, step: int, figures: Mapping[str, float]) -> bool:
+        """Tell the engine how a training goes; True asks a trial to end with this epoch.
+
+        Args:
+            task: the task.
+            step: of a trial the epoch, of a GAN the step.
+            figures: of a trial, losses, score, and ``images`` seen since the last report; of a GAN,
+                losses and images a second.
+        """
+        return self._report is not None and self._report(task, step, figures)
+
+    @contextmanager
+    def reporting(self, report: Report) -> Iterator[None]:
+        """Have the trainings within the block report so."""
+        before, self._report = self._report, report
+        try:
+            yield
+        finally:
+            self._report = before
 
     @property
     def encoders(self) -> int:

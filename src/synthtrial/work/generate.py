@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ from synthtrial.work.context import Context
 from synthtrial.work.fitting import checkpoints_of, fitted_rows, lineage_of_fit
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from synthtrial.synthesis.generators import Networks
     from synthtrial.work.monitor import Monitor
 
@@ -92,6 +94,12 @@ def train_generator(task: Task, context: Context) -> None:
     )
     folder, ranks, engine = context.unfinished(task), context.ranks, study.settings.engine
     monitor = _monitor(task, context, study, networks, config)
+
+    def report(step: int, figures: Mapping[str, float], averaged: nn.Module) -> bool:
+        monitor.report(step, figures, averaged)
+        context.report(task, step, figures)
+        return False  # a generator is trained to its end, whoever watches
+
     with closing(monitor), noticed() as interrupted:
         result = train_gan(
             networks,
@@ -105,7 +113,7 @@ def train_generator(task: Task, context: Context) -> None:
                 micro_batch=engine.micro_batch,
                 checkpoints=checkpoints_of(task, context, study),
                 heartbeat=Heartbeat(folder / "ranks", ranks, engine.stuck_seconds),
-                report=monitor.report,
+                report=report,
                 interrupted=interrupted,
             ),
             **place,

@@ -85,8 +85,8 @@ class Monitor:
         """The sheets so far, in the order of steps."""
         return sorted((self._folder / "samples").glob("step-*.png"))
 
-    def report(self, step: int, figures: Mapping[str, float], averaged: nn.Module) -> bool:
-        """Take in the figures of a training; never asks it to stop."""
+    def report(self, step: int, figures: Mapping[str, float], averaged: nn.Module) -> None:
+        """Take in the figures of a training."""
         due = step - self._last_sheet >= self._steps / SHEETS or step == self._steps
         if due:
             self._last_sheet = step
@@ -104,7 +104,6 @@ class Monitor:
             if due:
                 for name, share in self._recognised.items():
                     self._writer.add_scalar(f"recognised/{name}", share, step)
-        return False
 
     def close(self) -> None:
         """Write out what TensorBoard is still to get."""

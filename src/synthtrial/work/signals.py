@@ -10,6 +10,17 @@ from types import FrameType
 
 #: What schedulers send before they kill: at the time limit, and before preemption.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+_asked = threading.Event()
+
+
+def ask() -> None:
+    """Ask everything in this process to stop, in whatever thread, as a signal would; for good."""
+    _asked.set()
+
+
+def asked() -> bool:
+    """Whether :func:`ask` was called."""
+    return _asked.is_set()
 
 
 @contextmanager
@@ -17,20 +28,20 @@ def noticed(signals: tuple[signal.Signals, ...] = STOP_SIGNALS) -> Iterator[Call
     """Note these signals instead of dying of them, for the time of the block.
 
     Yields:
-        A function that says whether one has come. Outside the main thread, where Python handles no
-        signals, it always says no.
+        A function that says whether one has come, or :func:`ask` was called. Outside the main
+        thread, where Python handles no signals, only the latter counts.
     """
-    came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
+        yield asked
         return
+    came = threading.Event()
 
     def note(_number: int, _frame: FrameType | None) -> None:
         came.set()
 
     before = {number: signal.signal(number, note) for number in signals}
     try:
-        yield came.is_set
+        yield lambda: came.is_set() or asked()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

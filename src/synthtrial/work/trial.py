@@ -104,6 +104,7 @@ def run_trial(task: Task, context: Context) -> str | None:
             seed=payload["seed"],
             replicate=payload["replicate"],
             device=device,
+            report=lambda epoch, figures: context.report(task, epoch, figures),
             checkpoints=checkpoints_of(task, context, study),
             interrupted=interrupted,
         )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.slurm.costs import bill, check_budget
 from synthtrial.engines.slurm.sites import Site
 from synthtrial.errors import ConfigError

@@ -205,6 +205,48 @@ class TestStanding:
         (found,) = standing(store, study.name)
         assert (found.kind, found.states, found.alive) == ("advance", {"FAILED": 1}, False)
 
+    def test_one_that_ended_before_python_was_up_names_the_line_and_shows_its_log(
+        self, slurm_says, store, study
+    ):
+        slurm_says(sacct="echo '77|digits-0001|FAILED|127:0|node1'")
+        submission = submitted(store, study, first(build(study, store), "prepare"))
+        log_file(submission, 0).parent.mkdir()
+        script = log_file(submission, 0).with_name("77_submission.sh")
+        script.write_text("#!/bin/bash\n\nmodule load cuda || exit\n")
+        log_file(submission, 0).write_text("slurm_script: line 3: module: command not found\n")
+        (found,) = standing(store, study.name)
+        assert found.failed_start is not None
+        assert not found.failed_start.python
+        assert "\n".join(found.lines()) == (
+            "job 77: 1 tasks, 1 failed\n"
+            "  77 ended before Python was up, at `module load cuda || exit`: FAILED, exit code "
+            f"127:0 on node1; the end of {log_file(submission, 0)}:\n"
+            "    | slurm_script: line 3: module: command not found"
+        )
+
+    def test_one_whose_python_came_up_and_failed_shows_its_log(self, slurm_says, store, study):
+        slurm_says(sacct="echo '77|digits-0001|FAILED|1:0|node1'")
+        task = first(build(study, store), "prepare")
+        submission = submitted(store, study, task, kind="advance")
+        log_file(submission, 0).parent.mkdir()
+        log_file(submission, 0).write_text("Starting with JobEnvironment()\nStoreError: full\n")
+        (found,) = standing(store, study.name)
+        assert found.failed_start is not None
+        assert found.failed_start.python
+        assert "ended before it did anything: FAILED" in found.lines()[1]
+        assert found.lines()[-1].endswith("| StoreError: full")
+
+    @pytest.mark.parametrize("state", ["FAILED", "CANCELLED by 1000", "RUNNING", "COMPLETED"])
+    def test_one_that_did_something_or_was_not_to_did_not_fail_to_start(
+        self, slurm_says, store, study, state
+    ):
+        slurm_says(sacct=f"echo '77|digits-0001|{state}|1:0|node1'")
+        submission = submitted(store, study, first(build(study, store), "prepare"))
+        if state == "FAILED":
+            told(submission)
+        (found,) = standing(store, study.name)
+        assert found.failed_start is None
+
     def test_the_answer_is_kept_for_some_seconds(self, slurm_says, store, study):
         slurm_says(sacct="echo '77|digits-0001|RUNNING|0:0|node1'")
         submitted(store, study, first(build(study, store), "prepare"))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.slurm.packs import deal, estimated_minutes, followers
 from synthtrial.engines.slurm.sites import Site
 from synthtrial.plan import build

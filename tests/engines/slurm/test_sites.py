@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.slurm.sites import Site, load_site, shipped_sites
 from synthtrial.errors import ConfigError
 

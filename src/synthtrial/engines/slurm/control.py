@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synthtrial.engines import submissions as subs
+from synthtrial.engines.slurm.failed_start import FailedStart, failed_start
 from synthtrial.engines.slurm.queue import ALIVE, JobInfo, Queue, cancel
 from synthtrial.engines.submissions import Submission
 from synthtrial.errors import EngineError, StoreBusyError
@@ -35,6 +36,7 @@ class Standing:
             ``SUBMITTED`` is what accounting has not heard of yet.
         nodes: where they run.
         reason: why the first pending one is pending.
+        failed_start: the first of those that ended before they did anything, if there are any.
     """
 
     job_id: str
@@ -43,11 +45,21 @@ class Standing:
     states: Mapping[str, int]
     nodes: str = ""
     reason: str = ""
+    failed_start: FailedStart | None = None
 
     @property
     def alive(self) -> bool:
         """Whether something of it is, or will be, queued or running."""
         return any(state in ALIVE or state == "SUBMITTED" for state in self.states)
+
+    def lines(self) -> list[str]:
+        """Return the same in words."""
+        states = ", ".join(f"{count} {state.lower()}" for state, count in self.states.items())
+        what = f"{self.tasks} tasks" if self.kind == "packs" else "looks what is next"
+        more = [f"on {self.nodes}"] if self.nodes else []
+        more += [f"waits: {self.reason}"] if self.reason else []
+        start = self.failed_start.lines() if self.failed_start else []
+        return [f"job {self.job_id}: {', '.join([what, states, *more])}", *start]
 
 
 def standing(store: Store, study: str) -> list[Standing]:
@@ -124,6 +136,7 @@ def _stand(submission: Submission, known: Mapping[str, Mapping[str, Any]]) -> St
     is_new = time.time() - submission.submitted_at < _NEW_SECONDS
     unheard = {"state": "SUBMITTED" if is_new else "UNKNOWN"}
     infos = [JobInfo(**known.get(submission.job(index), unheard)) for index in range(count)]
+    starts = (failed_start(submission, index, info) for index, info in enumerate(infos))
     pending = [info.detail for info in infos if info.state == "PENDING"]
     return Standing(
         job_id=str(submission.job_id),
@@ -134,6 +147,7 @@ def _stand(submission: Submission, known: Mapping[str, Mapping[str, Any]]) -> St
             sorted({info.nodes for info in infos if info.state == "RUNNING" and info.nodes})
         ),
         reason=next((detail for detail in pending if detail not in ("None", "PENDING")), ""),
+        failed_start=next((start for start in starts if start is not None), None),
     )
 
 

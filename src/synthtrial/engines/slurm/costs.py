@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.slurm.sites import Site, load_site
 from synthtrial.errors import ConfigError
 from synthtrial.estimates import Clock
@@ -73,8 +73,8 @@ def check_budget(plan: Plan, clock: Clock) -> None:
     if settings.max_gpu_hours is not None and expected.gpu_hours > settings.max_gpu_hours:
         raise ConfigError(
             f"{plan.study.name} is estimated to take {expected}; allowed by --max-gpu-hours: "
-            f"{settings.max_gpu_hours:g}. Nothing was submitted. `synthtrial plan` shows where it "
-            "goes; --where runs a part of it."
+            f"{settings.max_gpu_hours:g}. Nothing was submitted. `{plan.command('plan')}` "
+            "shows where it goes; --where runs a part of it."
         )
     if settings.max_cost is not None:
         if expected.cost is None:

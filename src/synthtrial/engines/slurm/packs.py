@@ -11,7 +11,7 @@ import heapq
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.slurm.sites import Site
 from synthtrial.engines.submissions import Pack
 from synthtrial.plan import Plan

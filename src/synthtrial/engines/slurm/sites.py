@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from synthtrial.config import EngineConfig
+from synthtrial.engine_config import EngineConfig
 from synthtrial.errors import ConfigError, suggest
 from synthtrial.study import shipped_folder
 

@@ -1,0 +1,28 @@
+"""What a store holds of a study's trials, to compare stores and to count tries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from synthtrial.store.artifacts import open_store
+from synthtrial.store.records import read_records
+
+MEASURED = ("trial_id", "status", "steps", "n_real", "n_added", "validation", "test", "curves")
+
+
+def measured(root: Path) -> dict[str, dict]:
+    """Return what was measured, by trial: equal between stores where the trials were equal."""
+    rows = read_records(open_store(root, create=False)).select(list(MEASURED)).to_pylist()
+    return {row["trial_id"]: row for row in rows}
+
+
+def tries(root: Path) -> Counter[str]:
+    """Return how many records each trial has left."""
+    table = read_records(open_store(root, create=False), every_attempt=True)
+    return Counter(table["trial_id"].to_pylist())
+
+
+def finished(root: Path) -> int:
+    """Return how many trials have a record, while a run is going on."""
+    return len(tries(root)) if (root / "records").exists() else 0

@@ -49,7 +49,7 @@ test: $(VENV)/.installed-dev system-packages  ## Run every test but those of `te
 	$(BIN)/python -m pytest -n 2
 
 test-faults: $(VENV)/.installed-dev system-packages  ## Break SLURM clusters while studies run on them.
-	$(BIN)/python -m pytest -m faults tests/slurm
+	$(BIN)/python -m pytest -m faults $(FAULTS) tests/slurm
 
 lint: $(VENV)/.installed-dev  ## Style, formatting and the direction of imports.
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,9 @@ def show_why(console: Console, plan: Plan, store: Store, task: Task) -> None:
     known = tries(store, plan.study.name, task.id)
     console.print(f"{task.label}", style="bold")
     console.print(f"  {task.kind} {task.id}")
-    console.print(f"  {_state(plan, task, known)}")
-    for line in _places(store, task, known):
+    record = _record(store, task.id)
+    console.print(f"  {_state(plan, task, known, record)}")
+    for line in _places(store, task, known, record):
         console.print(f"  {line}")
     if task.id not in plan.done:
         for line in _last_words(plan, store, task, known):
@@ -79,13 +80,14 @@ def show_why(console: Console, plan: Plan, store: Store, task: Task) -> None:
         console.print(f"next: {line}")
 
 
-def _places(store: Store, task: Task, known: Sequence[Try]) -> Iterator[str]:
+def _places(
+    store: Store, task: Task, known: Sequence[Try], record: Mapping[str, Any] | None
+) -> Iterator[str]:
     """Yield where the task was tried and where its result is."""
     for item in known:
         took = "" if item.seconds is None else f" after {duration(item.seconds)}"
         where = item.node or ("no node yet" if item.pending else "no node")
         yield f"job {item.job} on {where}: {item.ended}{took}"
-    record = _record(store, task.id)
     if record is not None:
         verb = "failed" if record["status"] == "failed" else "ran"
         yield (
@@ -132,8 +134,11 @@ def _story(submission: subs.Submission, index: int, task_id: str) -> tuple[str, 
     return node, ended, seconds
 
 
-def _state(plan: Plan, task: Task, known: Sequence[Try]) -> str:
+def _state(plan: Plan, task: Task, known: Sequence[Try], record: Mapping[str, Any] | None) -> str:
     failure = plan.failures.get(task.id)
+    if task.id in plan.done and record is not None and record["status"] == "stopped":
+        epochs = f"{record['epochs']} epoch{'s' * (record['epochs'] != 1)}"
+        return f"stopped early after {epochs}, behind others of its cell, which is a result"
     if task.id in plan.done:
         return "done"
     if failure is not None and failure.diverged:
@@ -155,7 +160,7 @@ def _state(plan: Plan, task: Task, known: Sequence[Try]) -> str:
 
 
 def _record(store: Store, id_: str) -> dict[str, Any] | None:
-    columns = ["trial_id", "status", "host", "engine", "seconds", "started_at"]
+    columns = ["trial_id", "status", "epochs", "host", "engine", "seconds", "started_at"]
     rows = read_records(store).select(columns).to_pylist()
     return next((row for row in rows if row["trial_id"] == id_), None)
 

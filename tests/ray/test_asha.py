@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from synthtrial.config import AshaConfig
 from synthtrial.driver import run
@@ -16,6 +18,7 @@ from synthtrial.store.artifacts import open_store, read_artifact
 from synthtrial.store.records import RecordWriter, read_records
 from synthtrial.study import load
 from synthtrial.tasks import Cell
+from synthtrial.tracing import show_why
 
 CELL, OTHER = Cell("none", 1.0, -1), Cell("gan", 1.0, -1)
 
@@ -100,6 +103,10 @@ def test_a_study_stops_trials_early_and_chooses_among_the_others(cluster, tiny):
     assert stopped
     again = build(asked, store)
     assert again.complete  # what was stopped is a result here,
+    said = io.StringIO()
+    early = next(row["trial_id"] for row in rows if row["status"] == "stopped")
+    show_why(Console(file=said, width=200), again, store, again.tasks[early])
+    assert "stopped early after" in said.getvalue()
     whole = build(asked.replace(["protocol.search=grid"]), store)
     to_do = [task for task in whole.to_do() if task.trial and task.trial.stage == "grid"]
     assert len(to_do) == sum(row["status"] == "stopped" for row in rows)  # and not there

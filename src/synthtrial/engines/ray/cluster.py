@@ -43,6 +43,8 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # It is given no more than the nodes that there are have room for.
+    "TUNE_MAX_PENDING_TRIALS_PG": "10000",
     # Nothing is ever resumed from Tune's state, so it need not be written all the time.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
 }

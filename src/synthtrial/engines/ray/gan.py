@@ -47,7 +47,9 @@ def train(place: Place, task: Task, request: Request) -> Outcome:
     from ray.train.torch import TorchTrainer
 
     began = time.monotonic()
-    folder = tempfile.mkdtemp(prefix="st-train-")  # for what Train keeps, which nobody needs
+    kept = place.store / "ray"  # Train wants to see one folder from all nodes, and nobody reads it
+    kept.mkdir(exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="train-", dir=kept)
     trainer = TorchTrainer(
         _train_together,
         train_loop_config={"place": place, "task": task},

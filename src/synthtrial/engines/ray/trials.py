@@ -171,7 +171,6 @@ class Trials:
         return Session(
             self._study.name,
             self._study.report_path.absolute() / "tune" if loud else self._folder,
-            self._nodes.seats,
             settings.engine.ray.max_failures,
             scheduler,
             lambda event: self._post(lambda: self._heed(event)),

@@ -6,7 +6,6 @@ a lost process or node was running. None of its state is needed to resume a stud
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -51,7 +50,6 @@ class Session:
     Args:
         name: of the experiment, for people.
         folder: that Tune may write in.
-        workers: packs at the same time, at most.
         max_failures: how often a pack is started again.
         scheduler: decides on early stopping.
         say: takes events; called from the session's thread.
@@ -61,7 +59,6 @@ class Session:
         self,
         name: str,
         folder: Path,
-        workers: int,
         max_failures: int,
         scheduler: CellwiseAsha,
         say: Callable[[Event], None],
@@ -69,7 +66,6 @@ class Session:
         self._feed = _Feed()
         self._watch = _Watch(say)
         self._say = say
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
         self._thread = threading.Thread(
             target=self._run, args=(name, folder, max_failures, scheduler), name="tune", daemon=True
         )

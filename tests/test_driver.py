@@ -19,19 +19,7 @@ from synthtrial.store.artifacts import list_artifacts, open_store, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.study import load
 from synthtrial.tasks import same_task
-
-MEASURED = (
-    "trial_id",
-    "status",
-    "steps",
-    "best_epoch",
-    "n_real",
-    "n_added",
-    "validation",
-    "test",
-    "curves",
-    "stamps",
-)
+from synthtrial.testing.studies import measured
 
 
 @pytest.fixture
@@ -65,8 +53,7 @@ def the_store(overrides):
 
 
 def results(overrides):
-    table = read_records(the_store(overrides)).select(list(MEASURED))
-    return {row["trial_id"]: row for row in table.to_pylist()}
+    return measured(the_store(overrides))
 
 
 def shards(overrides):

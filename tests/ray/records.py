@@ -7,14 +7,12 @@ from pathlib import Path
 
 from synthtrial.store.artifacts import open_store
 from synthtrial.store.records import read_records
-
-MEASURED = ("trial_id", "status", "steps", "n_real", "n_added", "validation", "test", "curves")
+from synthtrial.testing import studies
 
 
 def measured(root: Path) -> dict[str, dict]:
-    """Return what was measured, by trial: equal between stores where the trials were equal."""
-    rows = read_records(open_store(root, create=False)).select(list(MEASURED)).to_pylist()
-    return {row["trial_id"]: row for row in rows}
+    """Return what was measured in the store at a path, by trial."""
+    return studies.measured(open_store(root, create=False))
 
 
 def tries(root: Path) -> Counter[str]:

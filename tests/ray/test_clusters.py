@@ -108,6 +108,21 @@ def test_what_no_node_can_take_is_named_with_what_is_missing(cluster, tiny):
     assert "engine.device=cpu" in str(error.value)
 
 
+def test_a_gan_of_more_processes_than_fit_is_named_too(cluster, tiny):
+    study = study_at(cluster.address, tiny("engine.ray.gan_processes=3"))
+    store = open_store(study.store_path, create=True)
+    kinds = ("prepare", "split", "allocate")
+    plan = run_here(study, store, only=lambda task: task.kind in kinds)
+    gan = next(task for task in plan.ready() if task.kind == "train_gan")
+    impatient = study.replace(["engine.ray.wait_seconds=1"])
+    with RayEngine(store, impatient) as engine:
+        engine.submit([gan])
+        with pytest.raises(EngineError, match="no room for the 3 processes") as error:
+            engine.wait(60.0)
+    assert "its nodes hold 2 of them" in str(error.value)
+    assert "engine.ray.gan_processes=2" in str(error.value)
+
+
 def test_a_wrong_token_is_one_clear_error(cluster, synthtrial_command, tiny, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text("0" * 64)

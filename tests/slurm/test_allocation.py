@@ -24,9 +24,9 @@ from synthtrial.store.artifacts import open_store
 from synthtrial.store.records import read_records
 from synthtrial.study import load
 from synthtrial.testing.engines import EngineContract
+from synthtrial.testing.studies import measured
 
 SCRIPT = Path(__file__).parents[2] / "slurm" / "study.sbatch"
-MEASURED = ("trial_id", "status", "steps", "n_real", "n_added", "validation", "test", "curves")
 
 # Gives an endless task to each node and sleeps.
 DRIVER = """
@@ -189,8 +189,7 @@ def submit(slurm, tmp_path):
 
 def results(overrides):
     store = open_store(Path(load("digits", overrides).settings.store.path), create=False)
-    rows = read_records(store).to_pylist()
-    return {row["trial_id"]: {name: row[name] for name in MEASURED} for row in rows}, rows
+    return measured(store), read_records(store).to_pylist()
 
 
 def test_a_study_on_two_nodes_one_of_which_loses_its_agent_gives_the_bits_of_one_machine(

@@ -15,8 +15,8 @@ from synthtrial.plan import build
 from synthtrial.store.artifacts import open_store
 from synthtrial.store.records import read_records
 from synthtrial.study import load
+from synthtrial.testing.studies import measured
 
-MEASURED = ("trial_id", "status", "steps", "n_real", "n_added", "validation", "test", "curves")
 #: Four trials of the grid and nothing beside.
 FEW = (
     "arms={none: {}}",
@@ -34,11 +34,6 @@ def command(*words, check=True):
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def measured(store):
-    rows = read_records(open_store(store)).select(MEASURED).to_pylist()
-    return {row["trial_id"]: row for row in rows}
 
 
 def trained(store):
@@ -66,7 +61,7 @@ class TestSlurmEngine:
         said = command("run", "digits", "--engine", "slurm", *tiny_here())
         assert "report: " in said
         store = tmp_path / "one" / "store"
-        assert measured(store) == measured(tmp_path / "local" / "store")
+        assert measured(open_store(store)) == measured(open_store(tmp_path / "local" / "store"))
         assert set(trained(store).values()) == {1}
         engines = set(read_records(open_store(store))["engine"].to_pylist())
         hosts = set(read_records(open_store(store))["host"].to_pylist())

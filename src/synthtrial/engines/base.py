@@ -18,12 +18,15 @@ from synthtrial.errors import InterruptedTrainingError, StoreError, SynthtrialEr
 from synthtrial.estimates import Clock
 from synthtrial.plan import Plan
 from synthtrial.store.artifacts import Store
-from synthtrial.tasks import Task
+from synthtrial.tasks import Task, TaskKind
 from synthtrial.work import Context, run_task
 
 JobState = Literal["queued", "running", "done", "failed", "lost"]
 #: Why a task did not succeed; it decides whether, where and how it is tried again.
 Cause = Literal["error", "memory", "time", "node", "preempted", "stopped", "cancelled", "killed"]
+
+#: Arithmetic on labels, a second each at most: worth neither a job nor a place of their own.
+LIGHT: frozenset[TaskKind] = frozenset({"split", "allocate", "select"})
 
 
 @dataclass(frozen=True)

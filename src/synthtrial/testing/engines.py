@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from synthtrial.driver import keep_snapshot
 from synthtrial.engine_config import EngineConfig
@@ -24,12 +24,10 @@ from synthtrial.engines.base import Engine, Outcome
 from synthtrial.plan import Plan, build, is_committed
 from synthtrial.store.artifacts import Store, open_store, read_artifact
 from synthtrial.store.journal import journals
-from synthtrial.store.records import read_records, seal_abandoned
+from synthtrial.store.records import seal_abandoned
 from synthtrial.study import Study
 from synthtrial.tasks import Task, TaskKind
-from synthtrial.testing.studies import run_here, smallest
-
-_MEASURED = ("trial_id", "status", "steps", "n_real", "n_added", "validation", "curves", "stamps")
+from synthtrial.testing.studies import measured, run_here, smallest
 
 
 class EngineContract:
@@ -117,7 +115,7 @@ class EngineContract:
             assert self.outcome(engine, task).state == "done"
         other, _ = self.prepared(tmp_path / "two")
         run_here(plan.study, other, only=lambda item: item.id == task.id)
-        assert _measured(store, task) == _measured(other, task)
+        assert measured(store)[task.id] == measured(other)[task.id]
 
     def test_running_a_task_again_changes_nothing(self, tmp_path: Path) -> None:
         """The first commit wins."""
@@ -207,9 +205,3 @@ def _ended(engine: Engine, count: int) -> list[Outcome]:
     while len(found) < count:
         found += engine.wait(1.0)
     return found
-
-
-def _measured(store: Store, task: Task) -> dict[str, Any]:
-    rows = read_records(store).select(list(_MEASURED)).to_pylist()
-    (row,) = [row for row in rows if row["trial_id"] == task.id]
-    return dict(row)

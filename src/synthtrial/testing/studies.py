@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from synthtrial.driver import keep_snapshot, smoke
 from synthtrial.plan import Plan, build
 from synthtrial.store.artifacts import Store
+from synthtrial.store.records import read_records
 from synthtrial.study import Study, load
 from synthtrial.tasks import Task
 from synthtrial.work import Context, run_task
+
+_MEASURED = (
+    *("trial_id", "status", "steps", "best_epoch", "n_real", "n_added"),
+    *("validation", "test", "curves", "stamps"),
+)
+
+
+def measured(store: Store) -> dict[str, dict[str, Any]]:
+    """Return what each trial has measured, by its id: equal bits, whoever ran the trial."""
+    rows = read_records(store).select(list(_MEASURED)).to_pylist()
+    return {row["trial_id"]: row for row in rows}
 
 
 def _any(_: Task) -> bool:

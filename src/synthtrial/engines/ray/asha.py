@@ -48,7 +48,6 @@ class CellwiseAsha(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._config = config
         self._cells: dict[Cell, ASHAScheduler] = {}
-        self._known: dict[Cell, set[str]] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Decide at a milestone; the trial itself is asked to end, and Tune to go on with it."""
@@ -88,12 +87,9 @@ class CellwiseAsha(FIFOScheduler):
                 grace_period=self._config.grace_epochs,
                 reduction_factor=self._config.reduction_factor,
             )
-            self._known[cell] = set()
         controller: Any = None  # ASHA decides by itself
         contender: Any = _Contender(task_id)
-        if task_id not in self._known[cell]:
-            self._known[cell].add(task_id)
-            self._cells[cell].on_trial_add(controller, contender)
+        self._cells[cell].on_trial_add(controller, contender)  # again and again: to the one bracket
         result = {EPOCH: epoch, SCORE: score}
         decision = self._cells[cell].on_trial_result(controller, contender, result)
         return bool(decision == ASHAScheduler.STOP)

@@ -25,7 +25,15 @@ from typing import Any
 
 from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.placement import available_processors, host_name, visible_gpus
-from synthtrial.engines.ray.head import TOKEN, TOKEN_PATH, introduce, knock, no_cluster, token_file
+from synthtrial.engines.ray.head import (
+    TOKEN,
+    TOKEN_PATH,
+    introduce,
+    knock,
+    no_cluster,
+    token_file,
+    write_private,
+)
 from synthtrial.errors import EngineError
 from synthtrial.store.artifacts import Store
 from synthtrial.store.files import storage_errors, write_file
@@ -192,9 +200,7 @@ def _secure() -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
+            write_private(path, secrets.token_hex(32))
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
     except OSError as error:

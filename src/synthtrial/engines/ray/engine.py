@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from synthtrial.engines.base import JobState, Outcome, Trouble
+from synthtrial.engines.base import LIGHT, JobState, Outcome, Trouble
 from synthtrial.engines.ray.cluster import Cluster, connected
 from synthtrial.engines.ray.demand import Demand, target
 from synthtrial.engines.ray.losses import outcome_of
@@ -31,7 +31,7 @@ from synthtrial.estimates import Clock
 from synthtrial.plan import Plan
 from synthtrial.store.artifacts import Store
 from synthtrial.study import Study
-from synthtrial.tasks import Task, TaskKind
+from synthtrial.tasks import Task
 from synthtrial.work.signals import noticed
 
 if TYPE_CHECKING:  # Ray reads its settings when it is imported: not before the engine starts
@@ -39,9 +39,7 @@ if TYPE_CHECKING:  # Ray reads its settings when it is imported: not before the 
     from synthtrial.engines.ray.worker import Place
 
 _SLOTS = 1_000_000  # tasks wait in the engine's own queue, the urgent ones in front
-#: Arithmetic on labels, well under a second each: they need not wait for a processor.
-_LIGHT: frozenset[TaskKind] = frozenset({"split", "allocate", "select"})
-_NOTHING = Request(0.0, 0.0)
+_NOTHING = Request(0.0, 0.0)  # for what need not wait for a processor
 _WORTH_TRAIN_SECONDS = 60.0  # Train takes about ten seconds to start
 _LOOK_SECONDS = 5.0
 _METER_SECONDS = 2.0
@@ -186,7 +184,8 @@ class RayEngine:
         self._stack.close()
 
     def _hand_out(self) -> None:
-        self._nodes.look()
+        trains = any(map(self._is_for_train, self._given.values()))
+        self._nodes.look(group=self._settings.ray.gan_processes if trains else 1)
         seconds = sum(given.seconds for given in self._given.values())
         self._demand.ask(self._nodes.request, target(len(self._given), seconds))
         self._start_others()
@@ -289,15 +288,15 @@ class RayEngine:
 
     def _wanted(self, given: Given) -> Request:
         """Return what each process of a task that is no trial is given."""
-        if given.task.kind in _LIGHT:
+        if given.task.kind in LIGHT:
             return _NOTHING
-        if given.alone or (given.task.kind == "train_gan" and self._nodes.request.gpus):
+        if given.alone:
             return self._nodes.whole
-        return self._nodes.request
+        return self._nodes.of_gan if given.task.kind == "train_gan" else self._nodes.request
 
     def _width(self, given: Given) -> int:
         """Return how many ordinary tasks could run in the place of one that is no trial."""
-        if given.task.kind in _LIGHT:
+        if given.task.kind in LIGHT:
             return 0
         processes = self._settings.ray.gan_processes if self._is_for_train(given) else 1
         return processes * self._nodes.seats_in(self._wanted(given))

@@ -18,6 +18,28 @@ def token_file() -> Path:
     return Path(named) if named else Path.home() / ".ray" / "auth_token"
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only this user can read.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: it cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+def reach(address: str, seconds: float = 3.0) -> None:
+    """Find out whether anything listens at ``host:port``.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+
+
 def knock(address: str) -> None:
     """Find out soon whether anything listens there; Ray would try for minutes."""
     host, _, port = address.rpartition(":")
@@ -26,7 +48,7 @@ def knock(address: str) -> None:
             f"engine.ray.address is '{address}'; give host:port, as `ray start --head` prints it"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+        reach(address, _KNOCK_SECONDS)
     except OSError as error:
         raise no_cluster(address, error) from error
 

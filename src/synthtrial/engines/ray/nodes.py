@@ -33,6 +33,11 @@ class Nodes:
         """What a task is given that is to be alone."""
         return whole(self.request, self._offers)
 
+    @property
+    def of_gan(self) -> Request:
+        """What each process of a GAN is given: a whole GPU, where one is used."""
+        return self.whole if self.request.gpus else self.request
+
     def seats_in(self, wanted: Request) -> int:
         """Return how many ordinary tasks fit into what another is given."""
         return max(1, seats(self.request, [wanted.resources]))
@@ -48,11 +53,15 @@ class Nodes:
             if not self.seats:
                 time.sleep(min(1.0, self._settings.ray.wait_seconds))
 
-    def look(self, *, now: bool = False) -> None:
+    def look(self, *, group: int = 1, now: bool = False) -> None:
         """Take note of the nodes, if that is due.
 
+        Args:
+            group: processes of a GAN that wait to run together.
+            now: whether it is due in any case.
+
         Raises:
-            EngineError: none of them could take a task, and that for ``wait_seconds``.
+            EngineError: they could take no task, or not the group, and that for ``wait_seconds``.
         """
         if not now and time.monotonic() - self._looked_at < _LOOK_SECONDS:
             return
@@ -63,11 +72,18 @@ class Nodes:
         self._offers = [node["Resources"] for node in known if node["Alive"]]
         self.request = request(self._settings, self._offers)
         self.seats = seats(self.request, self._offers)
-        if self.seats:
+        room = seats(self.of_gan, self._offers)
+        if self.seats and room >= group:
             self._homeless_since = None
         elif self._homeless_since is None:
             self._homeless_since = self._looked_at
         elif self._looked_at - self._homeless_since >= self._settings.ray.wait_seconds:
+            if self.seats:
+                raise EngineError(
+                    f"the Ray cluster at {self._address} has no room for the {group} processes of "
+                    f"a GAN: each is to be given {self.of_gan}, and its nodes hold {room} of them. "
+                    f"Add nodes, or set engine.ray.gan_processes={max(1, room)}"
+                )
             raise EngineError(
                 f"no node of the Ray cluster at {self._address} can take a task: each is to be "
                 f"given {self.request}, and none has enough {missing(self.request, self._offers)}. "

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from synthtrial.engines import step
 from synthtrial.engines.placement import host_name
+from synthtrial.engines.ray.head import reach, write_private
 from synthtrial.engines.ray.slurm_node import DASHBOARD, HEAD, address_towards, free_ports
 from synthtrial.errors import EngineError, InterruptedTrainingError, SynthtrialError
 from synthtrial.work.signals import noticed
@@ -150,18 +151,17 @@ def _planned(beside: Path) -> Iterator[Plan]:
     for path in (plan.token, plan.tunnel):
         path.unlink(missing_ok=True)  # of a start of this job that was killed
     try:
-        _write_private(plan.token, secrets.token_hex(32))
-        _write_private(plan.tunnel, plan.tunnel_text(os.environ))
+        _leave(plan.token, secrets.token_hex(32))
+        _leave(plan.tunnel, plan.tunnel_text(os.environ))
         yield plan
     finally:
         for path in (plan.token, plan.tunnel):
             path.unlink(missing_ok=True)
 
 
-def _write_private(path: Path, text: str) -> None:
+def _leave(path: Path, text: str) -> None:
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+        write_private(path, text)
     except OSError as error:
         raise EngineError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -180,10 +180,11 @@ def _own_address() -> str:
 
 
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with suppress(OSError), socket.create_connection((host, int(port)), timeout=3.0):
-        return True
-    return False
+    try:
+        reach(address)
+    except OSError:
+        return False
+    return True
 
 
 def _connect(address: str, stack: ExitStack) -> bool:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from synthtrial.engines.placement import available_processors, host_name, visible_gpus
 from synthtrial.engines.ray.cluster import short_folder, store_bytes
-from synthtrial.engines.ray.head import token_file
+from synthtrial.engines.ray.head import reach, token_file
 from synthtrial.errors import EngineError, SynthtrialError
 from synthtrial.work.signals import noticed
 
@@ -180,10 +180,10 @@ def _input_closed() -> bool:
 
 def _await(address: str, asked: Callable[[], bool]) -> None:
     """Wait until the head answers."""
-    host, _, port = address.rpartition(":")
     deadline = time.monotonic() + _HEAD_SECONDS
     while not asked():
-        with suppress(OSError), socket.create_connection((host, int(port)), timeout=3.0):
+        with suppress(OSError):
+            reach(address)
             return
         if time.monotonic() > deadline:
             raise EngineError(f"the head of the Ray cluster does not answer at {address}")

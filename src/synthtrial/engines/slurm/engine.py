@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from synthtrial.engines import submissions as subs
-from synthtrial.engines.base import Cause, JobState, Outcome, Trouble, attempt
+from synthtrial.engines.base import LIGHT, Cause, JobState, Outcome, Trouble, attempt
 from synthtrial.engines.slurm import packs, script
 from synthtrial.engines.slurm.job import run_pack
 from synthtrial.engines.slurm.queue import Queue, cancel, controller_settings, submit_limit
@@ -103,13 +103,13 @@ class SlurmEngine:
     def preview(self, tasks: Sequence[Task]) -> str:
         """Say how many jobs would share those of the tasks that could run now."""
         ready = [task for task in tasks if self._plan.is_ready(task)]
-        jobs = len(self._dealt([task for task in ready if task.kind not in packs.LIGHT]))
+        jobs = len(self._dealt([task for task in ready if task.kind not in LIGHT]))
         width = self._site.workers(self._settings)
         return f"{len(ready)} could run now, in {jobs} SLURM jobs of {width} tasks at a time"
 
     def scripts(self, tasks: Sequence[Task]) -> list[str]:
         """Return the sbatch files that would be submitted for tasks that are ready."""
-        count = len(self._dealt([task for task in tasks if task.kind not in packs.LIGHT]))
+        count = len(self._dealt([task for task in tasks if task.kind not in LIGHT]))
         known = subs.read_submissions(self._store, self._study.name)
         number = max((submission.number for submission in known), default=0)
         texts = []
@@ -206,7 +206,7 @@ class SlurmEngine:
     # -- submitting
 
     def _run_light_tasks(self) -> None:
-        light = [task for task in self._buffer.values() if task.kind in packs.LIGHT]
+        light = [task for task in self._buffer.values() if task.kind in LIGHT]
         if light:
             with Context(self._store, engine=self.name, device="cpu") as context:
                 for task in light:

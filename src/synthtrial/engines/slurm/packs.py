@@ -17,8 +17,6 @@ from synthtrial.engines.submissions import Pack
 from synthtrial.plan import Plan
 from synthtrial.tasks import Task, TaskKind
 
-#: Arithmetic on labels, about a second each: not worth a job.
-LIGHT: frozenset[TaskKind] = frozenset({"split", "allocate", "select"})
 #: Go where the only task that they wait for runs: what they read is there, and no queue is between.
 FOLLOWERS: frozenset[TaskKind] = frozenset({"synthesize", "filter", "assess"})
 _LEAST_WORK = 3.0  # times the time that a job takes to get going

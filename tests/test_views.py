@@ -11,7 +11,9 @@ from synthtrial.plan import build
 from synthtrial.store.artifacts import draft, open_store
 from synthtrial.study import load
 from synthtrial.tasks import ARTIFACT_KINDS
-from synthtrial.views import artifacts_in_use, collect, human_bytes, show_plan, show_status
+from synthtrial.plan_views import show_plan
+from synthtrial.progress import human_bytes
+from synthtrial.views import artifacts_in_use, collect, show_status
 
 
 def printed(show, *arguments, **options):

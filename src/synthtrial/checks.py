@@ -79,6 +79,7 @@ def find_problems(study: Study) -> list[str]:
         for regimen in settings.regimens
         if not 0 < regimen < math.inf or (regimen > 1 and regimen != int(regimen))
     )
+    problems.extend(_leaks(study))
     problems.extend(_out_of_range(study))
     problems.extend(_gan_problems(settings.gan_training))
     problems.extend(_judge_problems(study))
@@ -116,6 +117,32 @@ def find_problems(study: Study) -> list[str]:
     for arm in arms.values():
         problems.extend(f"arm '{arm.name}': {text}" for text in _arm_problems(study, arm))
     return problems
+
+
+def _leaks(study: Study) -> Iterator[str]:
+    """Say which settings let a classifier be judged on what it, or a generator, has seen."""
+    split, allowed = study.settings.split, study.settings.allow_leakage
+    if split.crossing and not allowed:
+        yield (
+            "split.by=image puts images of one group (a patient) on both sides: use group, or set "
+            "allow_leakage=true to run it and stamp it LEAKY"
+        )
+    if split.validation_made and not allowed:
+        yield (
+            "split.validation_made chooses configurations on made images: leave it out, or set "
+            "allow_leakage=true to run it and stamp it LEAKY"
+        )
+    if split.test_groups is not None and split.test_by == "image":
+        yield "split.test_groups names whole groups, and split.test_by=image divides them"
+    low, high = (*study.settings.training.smoothing, -1.0, -1.0)[:2]
+    if len(study.settings.training.smoothing) != 2 or not 0 <= low <= high <= 1:
+        yield (
+            f"training.smoothing is {study.settings.training.smoothing}; give the smallest and the "
+            "largest number, between 0 and 1"
+        )
+    over = study.settings.protocol.select_over
+    if over != "macro_all" and not study.minority:
+        yield f"protocol.select_over={over} needs classes of interest: set statistics.minority"
 
 
 def _out_of_range(study: Study) -> Iterator[str]:
@@ -187,15 +214,23 @@ def _judge_problems(study: Study) -> Iterator[str]:
 
 def _arm_problems(study: Study, arm: Arm) -> list[str]:
     problems = []
-    for label, other in (("repeat", arm.settings.repeat), ("steps_of", arm.settings.steps_of)):
-        if other is None:
-            continue
-        adding = [name for name, item in study.arms.items() if item.settings.synthetic]
-        if other not in adding:
-            problems.append(
-                f"{label}: '{other}' is not an arm that adds synthetic images: "
-                f"{suggest(other, adding)}"
-            )
+    adding = [name for name, item in study.arms.items() if item.settings.synthetic]
+    repeat, steps_of = arm.settings.repeat, arm.settings.steps_of
+    if repeat is not None and repeat not in adding:
+        problems.append(
+            f"repeat: '{repeat}' is not an arm that adds synthetic images: "
+            f"{suggest(repeat, adding)}"
+        )
+    counted = [name for name, item in study.arms.items() if item.settings.repeat is None]
+    if steps_of is not None and (steps_of not in counted or steps_of == arm.name):
+        problems.append(
+            f"steps_of: '{steps_of}' is no other arm that adds synthetic images, or nothing: "
+            f"{suggest(steps_of, [name for name in counted if name != arm.name])}"
+        )
+    if arm.settings.shuffle_labels and not arm.settings.synthetic:
+        problems.append("shuffle_labels: it adds no synthetic images that have labels")
+    if arm.settings.augment_only and not arm.settings.augment:
+        problems.append("augment_only: it has no transforms; name some in augment")
     if arm.settings.synthetic and arm.settings.repeat is not None:
         problems.append("synthetic and repeat exclude each other")
     if arm.settings.filter is not None:

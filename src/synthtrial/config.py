@@ -10,38 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from synthtrial.data_config import ImbalanceConfig as ImbalanceConfig
+from synthtrial.data_config import SplitConfig as SplitConfig
 from synthtrial.engine_config import EngineConfig
-
-
-@dataclass(frozen=True)
-class SplitConfig:
-    """Hold-out test set (fixed for the study) and validation set (one per draw).
-
-    Attributes:
-        test: fraction of the groups held out for testing.
-        validation: fraction of the groups used for validation.
-        validation_scope: ``shared``, one validation set for all regimens of a draw, or
-            ``proportional``, thinned with the regimen as the chest X-ray paper has it.
-    """
-
-    test: float = 0.25
-    validation: float = 0.1
-    validation_scope: Literal["shared", "proportional"] = "shared"
-
-
-@dataclass(frozen=True)
-class ImbalanceConfig:
-    """Classes made rare on purpose; the test set is never touched.
-
-    Attributes:
-        classes: names of the classes to reduce.
-        remove: fraction of their images that is taken away.
-        apply_to: whether validation is thinned like the training set.
-    """
-
-    classes: list[str] = field(default_factory=list)
-    remove: float = 0.0
-    apply_to: Literal["train", "train+validation"] = "train"
 
 
 @dataclass(frozen=True)
@@ -92,11 +63,15 @@ class ArmConfig:
         repeat: name of an arm whose added label vectors are matched by repeating the real images
             they were drawn from: same counts, same labels, same number of steps.
         balance: how many images are added; by default the study's ``balance``.
+        shuffle_labels: give the made images each other's labels: a control that adds the same
+            images without what they say about classes.
         augment: random transforms of training images, each ``{name: ..., options}``.
+        augment_only: transform only images that hold one of these classes; by default all.
         sampler: ``shuffle`` visits every row once an epoch; ``balanced`` draws rows with
             replacement so that every class is equally likely.
         class_weights: ``balanced`` weighs the loss by inverse class frequency.
-        steps_of: name of an arm whose number of gradient steps this arm is given.
+        steps_of: name of an arm whose number of gradient steps this arm is given; one that adds
+            synthetic images, or one that adds nothing, such as ``none``.
     """
 
     preset: str | None = None
@@ -105,7 +80,9 @@ class ArmConfig:
     dose_of: str | None = None
     repeat: str | None = None
     balance: BalanceConfig | None = None
+    shuffle_labels: bool = False
     augment: list[dict[str, Any]] = field(default_factory=list)
+    augment_only: list[str] = field(default_factory=list)
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     class_weights: Literal["none", "balanced"] = "none"
     steps_of: str | None = None
@@ -123,7 +100,10 @@ class TrainingConfig:
         optimizer: ``momentum`` (SGD) or ``adam``.
         momentum: of ``momentum``.
         weight_decay: L2 penalty.
-        label_policy: what an uncertain label (-1) counts as: ``ones``, ``zeros`` or ``ignore``.
+        label_policy: what an uncertain label (-1) counts as in training: ``ones``, ``zeros``,
+            ``ignore``, or ``smooth``, a number between 0 and 1 drawn for each. Judging takes
+            ``smooth`` as ``ones``.
+        smoothing: smallest and largest number of ``smooth`` (Pham et al. 2019, U-Ones+LSR).
         precision: ``bf16`` runs the forward pass under autocast.
         max_steps: end after so many steps (used by ``run --smoke``).
     """
@@ -135,7 +115,8 @@ class TrainingConfig:
     optimizer: Literal["momentum", "adam"] = "adam"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    label_policy: Literal["ones", "zeros", "ignore"] = "ones"
+    label_policy: Literal["ones", "zeros", "ignore", "smooth"] = "ones"
+    smoothing: list[float] = field(default_factory=lambda: [0.55, 0.85])
     precision: Literal["fp32", "bf16"] = "fp32"
     max_steps: int | None = None
 
@@ -269,6 +250,9 @@ class ProtocolConfig:
         replicates: number of seeds; replicate r uses draw r mod ``draws``.
         select_by: validation metric that chooses the configuration; a per-class metric counts as
             its mean over classes.
+        select_over: which classes those are: ``macro_all``, all of them; ``macro_chosen``, the
+            classes of interest; ``per_class``, each class of interest has a configuration of its
+            own, chosen for it alone. Epochs are kept by the mean over the classes of interest then.
         search: ``grid`` trains every configuration to its end; ``asha`` stops those early that
             fall behind in their cell (engine ``ray``). What is stopped depends on the order in
             which trials end, so two runs may stop different ones.
@@ -279,6 +263,7 @@ class ProtocolConfig:
     draws: int | None = None
     replicates: int = 6
     select_by: str = "accuracy"
+    select_over: Literal["macro_all", "macro_chosen", "per_class"] = "macro_all"
     search: Literal["grid", "asha"] = "grid"
     asha: AshaConfig = field(default_factory=AshaConfig)
 
@@ -292,6 +277,8 @@ class StatisticsConfig:
         overall: metric over all classes.
         per_class: metric of single classes.
         minority: classes of interest; by default those of ``balance`` or ``imbalance``.
+        overall_classes: classes that a per-class ``overall`` is the mean of; by default all.
+        published: a table of printed results to show beside these: a shipped one or a YAML file.
         confidence: of all intervals.
     """
 
@@ -299,6 +286,8 @@ class StatisticsConfig:
     overall: str = "accuracy"
     per_class: str = "recall"
     minority: list[str] = field(default_factory=list)
+    overall_classes: list[str] = field(default_factory=list)
+    published: str | None = None
     confidence: float = 0.95
 
 
@@ -313,6 +302,8 @@ class StoreConfig:
             folder, or ``$SYNTHTRIAL_CACHE``.
         shard_bytes: encoded size at which an image shard is closed.
         keep_logits: keep validation and test logits of replicate trials.
+        show_restricted: show images of a dataset that may not be passed on in the report; whoever
+            gets the report then gets them too.
     """
 
     path: str = "synthtrial-store"
@@ -320,6 +311,7 @@ class StoreConfig:
     cache_path: str | None = None
     shard_bytes: int = 128 * 2**20
     keep_logits: bool = False
+    show_restricted: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
     SynthtrialError
     ├── ConfigError              the study, an override or a command-line value
     ├── DataError                a dataset, its labels, a split or a regimen
+    │   ├── UnreadableImageError     one image is missing or cannot be decoded
     │   └── InfeasibleTargetError    no number of synthetic images reaches the target
     ├── LeakageError             images descend from held-out groups
     ├── StoreError               the store on disk
@@ -38,6 +39,10 @@ class ConfigError(SynthtrialError):
 
 class DataError(SynthtrialError):
     """A dataset, its labels, a split or a regimen is not usable."""
+
+
+class UnreadableImageError(DataError):
+    """One image is missing or cannot be decoded; the message says why, for a list of such."""
 
 
 class InfeasibleTargetError(DataError):

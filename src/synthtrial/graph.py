@@ -12,6 +12,7 @@ from synthtrial.identity import non_default
 from synthtrial.study import Arm, Study
 from synthtrial.tasks import (
     GRID_REPLICATE,
+    REAL_ONLY,
     Cell,
     Stage,
     Task,
@@ -85,10 +86,16 @@ def _place(study: Study, arm_name: str, regimen: float, draw: int) -> _Part:
         treatment |= image_set(study, arm, regimen, draw).treatment
     if arm.settings.repeat is not None:
         treatment["repeat"] = allocate_task(study, arm, regimen, draw).id
+    if arm.settings.shuffle_labels:
+        treatment["shuffle_labels"] = True
+    if arm.settings.augment_only:
+        treatment["augment_only"] = sorted(arm.settings.augment_only)
     if arm.settings.steps_of is not None:
         other = study.arms[arm.settings.steps_of]
-        treatment["steps_of"] = allocate_task(study, other, regimen, draw).id
-    made = [treatment[key] for key in _MADE if key in treatment]
+        treatment["steps_of"] = (
+            allocate_task(study, other, regimen, draw).id if other.adds_images else REAL_ONLY
+        )
+    made = [treatment[key] for key in _MADE if treatment.get(key, REAL_ONLY) != REAL_ONLY]
     if arm.settings.synthetic and study.settings.quality.on_shortfall == "refuse":
         made.append(assess_task(study, arm, regimen, draw).id)  # no trial before it has passed
     payload: dict[str, Any] = {
@@ -103,6 +110,8 @@ def _place(study: Study, arm_name: str, regimen: float, draw: int) -> _Part:
     }
     if settings.split.validation_scope != "shared":
         payload["validation_scope"] = settings.split.validation_scope
+    if settings.split.validation_made and arm.settings.synthetic:
+        payload["validation_made"] = settings.split.validation / (1 - settings.split.test)
     return _Part(payload, f"{arm_name}, regimen {regimen:g}", (dataset, split.id, *made))
 
 
@@ -113,6 +122,8 @@ def _point(study: Study, configuration: tuple[tuple[str, Any], ...]) -> _Part:
     payload: dict[str, Any] = {"training": non_default(training)}
     if training.checkpoint == "best":
         payload["checkpoint_by"] = metric_identity(study.settings.protocol.select_by)
+        if study.settings.protocol.select_over != "macro_all":
+            payload["checkpoint_over"] = sorted(study.minority)
     label = " ".join(f"{key}={in_words(value)}" for key, value in configuration)
     return _Part(payload, label)
 
@@ -168,22 +179,29 @@ def _exhibits(study: Study, making: Sequence[Arm]) -> Task:
 def selections(study: Study, tasks: Iterable[Task]) -> dict[Cell, Task]:
     """Return the task that chooses each cell's configuration among its grid trials."""
     within = study.settings.protocol.kind == "retune"
+    over = study.settings.protocol.select_over
+    targets = sorted(study.minority) if over == "per_class" else [None]
     grid: dict[Cell, list[str]] = {}
     for task in tasks:
         if task.trial is not None and task.trial.stage == "grid":
             trial = task.trial
-            cell = Cell(trial.arm, trial.regimen, trial.replicate if within else None)
-            grid.setdefault(cell, []).append(task.id)
+            for target in targets:
+                cell = Cell(trial.arm, trial.regimen, trial.replicate if within else None, target)
+                grid.setdefault(cell, []).append(task.id)
     chosen = {}
     for cell, trials in grid.items():
+        place = dataclasses.asdict(cell)
         payload = {
-            "cell": dataclasses.asdict(cell),
+            "cell": {key: place[key] for key in place if key != "target" or cell.target},
             "trials": trials,
             "select_by": metric_identity(study.settings.protocol.select_by),
         }
+        if over != "macro_all":
+            payload["select_over"] = [cell.target] if cell.target else sorted(study.minority)
         if study.settings.protocol.search != "grid":  # it chooses among those that were not stopped
             payload["search"] = dataclasses.asdict(study.settings.protocol.asha)
         label = f"choose the configuration of {cell.arm}, regimen {cell.regimen:g}"
         label += "" if cell.replicate is None else f", replicate {cell.replicate}"
+        label += f", for {cell.target}" if cell.target else ""
         chosen[cell] = make_task(study, "select", label, trials, payload)
     return chosen

@@ -287,6 +287,8 @@ def _check_classes(study: Study) -> None:
     named = {
         "imbalance.classes": study.settings.imbalance.classes,
         "statistics.minority": study.settings.statistics.minority,
+        "statistics.overall_classes": study.settings.statistics.overall_classes,
+        **{f"arms.{a.name}.augment_only": a.settings.augment_only for a in study.arms.values()},
         **{
             f"arms.{a.name}.balance.classes": a.balance.classes
             for a in study.arms.values()

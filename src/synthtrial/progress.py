@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from synthtrial.estimates import Clock
 from synthtrial.plan import Plan
+from synthtrial.store.root import PROGRESS_FILE, UNFINISHED
 from synthtrial.tasks import Task
 
 if TYPE_CHECKING:  # `plan` counts stages and needs neither
@@ -53,9 +56,22 @@ def stage_totals(plan: Plan) -> dict[str, tuple[int, int, int]]:
     return {stage: counts for stage, counts in totals.items() if counts[1]}
 
 
+def stage_counts(plan: Plan) -> dict[str, dict[str, int]]:
+    """Return the tasks done, failed and in all of each stage, for programs."""
+    return {
+        stage: {"done": settled - failed, "total": total, "failed": failed}
+        for stage, (settled, total, failed) in stage_totals(plan).items()
+    }
+
+
 def _sum(totals: dict[str, tuple[int, int, int]]) -> tuple[int, int, int]:
     settled, total, failed = zip(*totals.values(), strict=True)
     return sum(settled), sum(total), sum(failed)
+
+
+def _is_preparing(totals: dict[str, tuple[int, int, int]]) -> bool:
+    settled, total, _ = totals.get("prepare", (0, 0, 0))
+    return settled < total
 
 
 def duration(seconds: float) -> str:
@@ -66,6 +82,39 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def preparation(plan: Plan) -> dict[str, float] | None:
+    """Return how far the preparation of a large dataset is that has begun and not ended.
+
+    Returns:
+        ``images`` so far, ``of`` how many, ``images_per_second``; None where none is under way.
+    """
+    for task in plan.tasks.values():
+        if task.kind == "prepare" and task.id not in plan.done:
+            path = plan.study.store_path / UNFINISHED / task.id / PROGRESS_FILE
+            try:
+                found: dict[str, float] = json.loads(path.read_text())
+                return {name: found[name] for name in ("images", "of", "images_per_second")}
+            except (OSError, ValueError, KeyError):  # not begun, or of a dataset that is small
+                continue
+    return None
+
+
+def preparation_text(known: Mapping[str, float]) -> str:
+    """Say what :func:`preparation` found."""
+    rate = known["images_per_second"]
+    text = f"{known['images']:,.0f}/{known['of']:,.0f} images, {rate:,.0f} images/s"
+    return text + (f", {duration((known['of'] - known['images']) / rate)} left" if rate else "")
+
+
+def human_bytes(count: float) -> str:
+    """Write a size for people: ``3.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def last_line(message: str) -> str:
@@ -170,6 +219,9 @@ class RunProgress:
         totals = stage_totals(plan)
         for stage, (settled, total, failed) in totals.items():
             note = f"{failed} failed" if failed else ""
+            if stage == "prepare" and settled < total:
+                known = preparation(plan)
+                note = preparation_text(known) if known else note
             self._live.update(self._bars[stage], completed=settled, total=total, note=note)
         settled, total, _ = _sum(totals)
         note = self._left(time.monotonic() - self._started)
@@ -184,6 +236,9 @@ class RunProgress:
             for stage, counts in totals.items()
             if 0 < counts[0] < counts[1]
         )
+        known = preparation(plan) if _is_preparing(totals) else None
+        if known:
+            return f"{duration(elapsed)}: prepare {preparation_text(known)}"
         line = f"{duration(elapsed)}: {settled}/{total} tasks; {busy} {self._left(elapsed)}"
         return line + (f"; {failed} failed" if failed else "")
 

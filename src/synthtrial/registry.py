@@ -35,6 +35,8 @@ class Component:
             off their defaults: called with the options, it returns plain data by name. It leaves
             out what changes no result, such as a path, and may add what does, such as the digest
             of a file. Planning calls it: it must be quick and import nothing heavy.
+        certain: of metrics, whether labels that are uncertain in the raw data are left out,
+            whatever they count as in training.
         trained: of generators, whether it is trained; else it brings images made elsewhere.
         fetch: ``"module:function"``, where it needs something from the network, such as pretrained
             weights: ``synthtrial fetch`` calls it with the options; it puts that where ``$HF_HOME``
@@ -47,6 +49,7 @@ class Component:
     implementation: str
     step_milliseconds: float | None = None
     identity: str | None = None
+    certain: bool = False
     trained: bool = True
     fetch: str | None = None
 

@@ -42,6 +42,8 @@ ARTIFACT_KINDS: Mapping[TaskKind, str] = {
 }
 #: Replicate number of the grid's own seed: never one of the reported replicates 0, 1, 2, ...
 GRID_REPLICATE = -1
+#: In place of an allocation's id where an arm is given the steps of one that adds nothing.
+REAL_ONLY = "real"
 _VERSIONS: Mapping[TaskKind, int] = {**dict.fromkeys(ARTIFACT_KINDS, 1), "trial": 1}
 
 
@@ -83,11 +85,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Cell:
-    """Arm x regimen; ``replicate`` is set where the choice is made within each replicate."""
+    """Arm x regimen, as far as one choice of a configuration goes.
+
+    Attributes:
+        replicate: set where each replicate chooses for itself.
+        target: set where each class of interest has a configuration of its own.
+    """
 
     arm: str
     regimen: float
     replicate: int | None = None
+    target: str | None = None
 
 
 def make_task(

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from synthtrial.identity import non_default
+from synthtrial.config import SplitConfig
+from synthtrial.data.splits import read_groups
+from synthtrial.identity import digest, non_default
 from synthtrial.study import Arm, Study
 from synthtrial.tasks import Task, make_task
 
@@ -23,6 +26,24 @@ def prepare_task(study: Study) -> Task:
     return make_task(study, "prepare", f"prepare {study.dataset.name}", [], payload)
 
 
+def split_identity(split: SplitConfig) -> dict[str, Any]:
+    """Return what ids keep of a split's settings.
+
+    Who uses how much of a validation set, and what beside it, is each trial's affair.
+
+    Raises:
+        DataError: the list of held-out groups cannot be read.
+    """
+    kept: dict[str, Any] = {"test": split.test, "validation": split.validation}
+    if split.test_groups is not None:
+        kept["test_groups"] = digest(sorted(read_groups(Path(split.test_groups).expanduser())))
+    if split.by != "group":
+        kept["by"] = split.by
+    if split.test_by not in (None, split.by):
+        kept["test_by"] = split.test_by
+    return kept
+
+
 @lru_cache(maxsize=4096)
 def split_task(study: Study, draw: int) -> Task:
     """Deal the samples to training, validation and test."""
@@ -30,8 +51,7 @@ def split_task(study: Study, draw: int) -> Task:
     dataset = prepare_task(study).id
     payload = {
         "dataset": dataset,
-        # Who uses how much of a validation set is each trial's affair and not the split's.
-        "split": {"test": settings.split.test, "validation": settings.split.validation},
+        "split": split_identity(settings.split),
         "imbalance": non_default(settings.imbalance),
         "seed": settings.seed,
         "draw": draw,
@@ -49,7 +69,7 @@ def allocate_task(study: Study, arm: Arm, regimen: float, draw: int) -> Task:
         "split": split.id,
         "regimen": regimen,
         "balance": non_default(arm.balance),
-        "label_policy": study.settings.training.label_policy,
+        "label_policy": _hard_policy(study),
         "seed": study.settings.seed,
         "draw": draw,
     }
@@ -92,7 +112,7 @@ def train_gan_task(study: Study, regimen: float, draw: int) -> Task:
         "split": split.id,
         "generator": study.generator.identity,
         "training": non_default(settings.gan_training),
-        "label_policy": settings.training.label_policy,
+        "label_policy": _hard_policy(study),
         "seed": settings.seed,
         "draw": draw,
     }
@@ -105,6 +125,12 @@ def train_gan_task(study: Study, regimen: float, draw: int) -> Task:
     return make_task(
         study, "train_gan", f"GAN on {_rows(rows, regimen)}, draw {draw}", needs, payload
     )
+
+
+def _hard_policy(study: Study) -> str:
+    """Return what an uncertain label counts as where it must be one or the other."""
+    policy = study.settings.training.label_policy
+    return "ones" if policy == "smooth" else policy
 
 
 def _rows(fit_on: str, regimen: float) -> str:

@@ -11,18 +11,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from synthtrial.data.regimens import regimen_label
-from synthtrial.engines import packs_text
 from synthtrial.engines.ray.cluster import announcement
 from synthtrial.engines.ray.head import token_file
 from synthtrial.engines.slurm.control import standing
-from synthtrial.engines.slurm.costs import bill
-from synthtrial.engines.slurm.engine import SlurmEngine
 from synthtrial.errors import ConfigError
-from synthtrial.estimates import Clock
 from synthtrial.plan import Plan, build
-from synthtrial.progress import STAGES, duration, last_line, stage_of, stage_totals
-from synthtrial.store.artifacts import Store, read_artifact
+from synthtrial.progress import (
+    STAGES,
+    duration,
+    human_bytes,
+    last_line,
+    preparation,
+    preparation_text,
+    stage_counts,
+)
+from synthtrial.store.artifacts import Store
 from synthtrial.store.attempts import live
 from synthtrial.store.files import entries
 from synthtrial.store.maintenance import collect_garbage, usage
@@ -34,123 +37,6 @@ from synthtrial.tasks import ARTIFACT_KINDS
 
 _SHOWN_FAILURES = 10
 _SHOWN_TASKS = 50
-
-
-def human_bytes(count: float) -> str:
-    """Write a size for people: ``3.4 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:
-    """Return what `plan` says, for programs."""
-    estimate = Clock(plan, store).total(plan.to_do())
-    return {
-        "study": plan.study.name,
-        "store": plan.study.settings.store.path,
-        "stages": _stages(plan),
-        "estimate": {
-            "core_seconds": round(estimate.seconds, 1),
-            "bytes": estimate.bytes,
-            "files": estimate.files,
-            "measured_share": round(estimate.measured, 3),
-        },
-        "packs": packs_text(len(plan.to_do()), plan.study.settings.engine),
-        "to_do": [
-            {"id": task.id, "kind": task.kind, "label": task.label, "ready": plan.is_ready(task)}
-            for task in plan.to_do()
-        ],
-    }
-
-
-def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
-    """Print what is done and what is to do, with estimates."""
-    settings = plan.study.settings
-    console.print(f"{plan.study.name}: {settings.description}", style="bold")
-    console.print(
-        f"{len(plan.study.arms)} arms x {len(settings.regimens)} regimens x "
-        f"{len(plan.study.configurations)} configurations; {plan.study.draws} draws, "
-        f"{settings.protocol.replicates} replicates, protocol {settings.protocol.kind}"
-    )
-    clock = Clock(plan, store)
-    core_seconds: Counter[str] = Counter()
-    for task in plan.to_do():
-        core_seconds[stage_of(task)] += round(1000 * clock.seconds(task))
-    table = Table(box=None, pad_edge=False)
-    for column in ("stage", "done", "to do", "failed", "core time"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, (settled, total, failed) in stage_totals(plan).items():
-        seconds = duration(core_seconds[stage] / 1000) if core_seconds[stage] else ""
-        done = str(settled - failed)
-        table.add_row(STAGES[stage], done, str(total - settled), str(failed or ""), seconds)
-    console.print(table)
-    show_allocations(console, plan, store)
-    if plan.undecided:
-        console.print(
-            f"{plan.undecided} replicate trials wait for their configuration to be chosen."
-        )
-    if plan.complete:
-        console.print("Nothing is to do.")
-        return
-    if settings.engine.name == "slurm":
-        show_submission(console, plan, clock)
-    estimate = clock.total(plan.to_do())
-    basis = (
-        "from trials measured in this store"
-        if estimate.measured > 0.5
-        else "a rough guess until trials have been measured here"
-    )
-    if settings.engine.name != "slurm":
-        console.print(f"Packs: {packs_text(len(plan.to_do()) + plan.undecided, settings.engine)}")
-    console.print(
-        f"To do: about {duration(estimate.seconds)} of one core ({basis}), "
-        f"{human_bytes(estimate.bytes)} in about {estimate.files} files in {settings.store.path}"
-    )
-
-
-def show_submission(console: Console, plan: Plan, clock: Clock) -> None:
-    """Print what SLURM would be asked now, and what the whole study takes of the cluster."""
-    study = plan.study
-    engine = SlurmEngine(Store(study.store_path.absolute()), study)
-    engine.consider(plan, clock)
-    ready = list(plan.ready())
-    for text in engine.scripts(ready):
-        console.print(text, style="dim")
-    seconds = clock.total(plan.to_do()).seconds
-    console.print(f"SLURM: {engine.preview(ready)}; later ones follow when these have ended")
-    console.print(f"In all about {bill(seconds, engine.site, study.settings.engine)}")
-
-
-def show_allocations(console: Console, plan: Plan, store: Store | None) -> None:
-    """Print how many images each regimen is given, with expected and realised prevalence."""
-    if store is None:
-        return
-    for task in plan.tasks.values():
-        if task.kind != "allocate" or task.payload["draw"] != 0 or task.id not in plan.done:
-            continue
-        info = read_artifact(store, "allocation", task.id).info
-        classes = "; ".join(
-            f"{name} {info['counts_before'][name] / info['n_rows']:.1%} -> "
-            f"{info['expected'][name]:.1%} expected, {info['realised'][name]:.1%} realised"
-            for name in info["targets"]
-        )
-        console.print(
-            f"regimen {regimen_label(info['regimen'])}: {info['images']:,} images added to "
-            f"{info['n_rows']:,} (draw 0): {classes}",
-        )
-
-
-def show_reasons(console: Console, reasons: Mapping[tuple[str, str], int], empty: bool) -> None:
-    """Print why tasks are to do."""
-    if empty:
-        console.print("Everything is new: there is no store yet.")
-    elif not reasons:
-        console.print("Nothing is to do.")
-    for (kind, reason), count in reasons.items():
-        console.print(f"{count} x {kind}: {reason}")
 
 
 def show_ready(console: Console, plan: Plan) -> None:
@@ -174,8 +60,9 @@ def status_json(plan: Plan, store: Store | None) -> dict[str, Any]:
         "running": _running(plan, store),
         "cluster": _cluster(plan, store),
         "jobs": _jobs(plan, store),
+        "preparation": preparation(plan) if store else None,
         "trainings": _trainings(plan, store),
-        "stages": _stages(plan),
+        "stages": stage_counts(plan),
         "failures": [
             {"id": id_, "label": plan.tasks[id_].label, "message": failure.message}
             for id_, failure in failures.items()
@@ -203,6 +90,8 @@ def show_status(console: Console, plan: Plan, store: Store | None) -> None:
     jobs = standing(store, plan.study.name)
     for line in (line for item in jobs for line in item.lines()):
         console.print(f"  {line}")
+    if found["preparation"]:
+        console.print(f"  preparing: {preparation_text(found['preparation'])}")
     for training in found["trainings"]:
         seen = training["recognised"]
         mean = f", {sum(seen.values()) / len(seen):.0%} of samples recognised" if seen else ""
@@ -354,13 +243,6 @@ def collect(
     size = human_bytes(sum(item.bytes for item in found))
     verb = "would remove" if dry_run else "removed"
     console.print(f"{verb} {len(found)} left-overs, {size}")
-
-
-def _stages(plan: Plan) -> dict[str, dict[str, int]]:
-    return {
-        stage: {"done": settled - failed, "total": total, "failed": failed}
-        for stage, (settled, total, failed) in stage_totals(plan).items()
-    }
 
 
 def _running(plan: Plan, store: Store | None) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from synthtrial import registry
 from synthtrial.config import ArmConfig
 
 OURS = {
-    "classifier": ["small_cnn"],
-    "augmentation": ["flip", "shift"],
-    "metric": ["accuracy", "auc", "balanced_accuracy", "recall"],
+    "classifier": ["densenet121", "efficientnet_lite0", "small_cnn", "txrv_densenet121"],
+    "augmentation": ["blur", "flip", "intensity", "shift"],
+    "metric": ["accuracy", "auc", "auprc", "balanced_accuracy", "recall"],
     "arm": ["balanced_sampler", "class_weights", "none", "standard"],
 }
 

@@ -6,6 +6,7 @@ from synthtrial.classify import catalog
 from synthtrial.classify.metrics import (
     accuracy,
     auc,
+    auprc,
     balanced_accuracy,
     evaluate,
     probabilities,
@@ -24,6 +25,10 @@ class TestAccuracy(MetricContract):
 
 class TestAuc(MetricContract):
     component = catalog.AUC
+
+
+class TestAuprc(MetricContract):
+    component = catalog.AUPRC
 
 
 class TestBalancedAccuracy(MetricContract):
@@ -100,6 +105,40 @@ def test_ignored_labels_are_left_out_of_the_auc(multi):
     assert auc(scores, targets, multi_label=True)[1] == pytest.approx(
         reference.roc_auc_score(targets[50:, 1], scores[50:, 1])
     )
+
+
+@pytest.mark.parametrize("decimals", [1, 12])
+def test_average_precision_agrees_with_scikit_learn_with_ties_and_without(decimals):
+    numbers = np.random.default_rng(2)
+    for _ in range(20):
+        targets = (numbers.random((60, 4)) < [0.02, 0.1, 0.5, 1.0]).astype(float)
+        targets[0] = 1
+        scores = numbers.random((60, 4)).round(decimals)
+        np.testing.assert_allclose(
+            auprc(scores, targets, multi_label=True),
+            reference.average_precision_score(targets, scores, average=None),
+        )
+
+
+def test_average_precision_agrees_with_scikit_learn_where_a_row_has_one_class(single):
+    scores, targets, _ = single
+    np.testing.assert_allclose(
+        auprc(scores, targets, multi_label=False),
+        reference.average_precision_score(targets, scores, average=None),
+    )
+
+
+def test_average_precision_leaves_ignored_labels_out_and_needs_positives(multi):
+    scores, targets = multi
+    targets[:50, 1] = np.nan
+    targets[:, 2] = 0
+    values = auprc(scores, targets, multi_label=True)
+    assert values[1] == pytest.approx(
+        reference.average_precision_score(targets[50:, 1], scores[50:, 1])
+    )
+    assert np.isnan(values[2])
+    targets[:, 0] = np.nan
+    assert np.isnan(auprc(scores, targets, multi_label=True)[0])
 
 
 def test_an_undefined_metric_becomes_null():

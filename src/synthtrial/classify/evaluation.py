@@ -64,11 +64,15 @@ def make_judge(
     rows: Rows,
     classes: Sequence[str],
     multi_label: bool,
-    select_by: str,
+    select_by: tuple[str, Sequence[str] | None],
     device: torch.device,
     forward: Forward,
 ) -> Judge:
-    """Return a function that evaluates the model: logits, mean loss, score that selects."""
+    """Return a function that evaluates the model: logits, mean loss, score that selects.
+
+    ``select_by`` is that score's metric with the classes it is the mean over (None for all).
+    """
+    metric, over = select_by
     labels = make_labels(rows.targets_NK, multi_label=multi_label, device=device)
     objective = make_objective(
         rows.targets_NK, multi_label=multi_label, balanced=False, device=device
@@ -80,8 +84,10 @@ def make_judge(
         logits_NK = logits.cpu().numpy()
         if not math.isfinite(loss):
             return logits_NK, loss, None
-        values = scoring.evaluate([select_by], logits_NK, rows.targets_NK, classes, multi_label)
-        return logits_NK, loss, scoring.score(values, select_by)
+        values = scoring.evaluate(
+            [metric], logits_NK, rows.targets_NK, classes, multi_label, rows.uncertain_NK
+        )
+        return logits_NK, loss, scoring.score(values, metric, over)
 
     return judge
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from synthtrial.errors import DataError
 
+_HALF = 0.5
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -66,8 +67,8 @@ def make_objective(
         )
     pos_weight = None
     if balanced:
-        positives_K = (targets_NK == 1).sum(0)
-        ratio_K = (targets_NK == 0).sum(0) / np.maximum(positives_K, 1)
+        positives_K = (targets_NK > _HALF).sum(0)  # smoothed labels count as what they lean to
+        ratio_K = (targets_NK <= _HALF).sum(0) / np.maximum(positives_K, 1)
         pos_weight = torch.tensor(
             np.where(positives_K > 0, ratio_K, 1.0), dtype=torch.float32, device=device
         )

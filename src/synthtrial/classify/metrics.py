@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthtrial.errors import ConfigError, SynthtrialError, suggest
-from synthtrial.registry import find
+from synthtrial.registry import Component, find
 
 Scores = NDArray[np.float64]
 Metric = Callable[..., "float | np.floating | Scores"]
 Values = float | None | dict[str, float | None]
 
+_SMALLEST = 1e-7  # probability whose logarithm is taken
 _THRESHOLD = 0.5  # of a multi-label score that counts as "yes"
 
 
@@ -66,6 +67,39 @@ def auc(scores_NK: Scores, targets_NK: Scores, *, multi_label: bool) -> Scores:
     return values_K
 
 
+def auprc(scores_NK: Scores, targets_NK: Scores, *, multi_label: bool) -> Scores:
+    """Average precision of each class against the rest, shape (K,).
+
+    The area under the precision-recall curve as a sum of steps, without interpolation: over the
+    distinct scores, from the highest down, the precision of all rows scored at least that high,
+    weighted by the share of positives that have just this score. Chance is not one half but the
+    share of positives. Without a positive it is undefined.
+    """
+    del multi_label  # one against the rest in both cases
+    values_K = np.full(targets_NK.shape[1], math.nan)
+    for k, (scores_N, targets_N) in enumerate(zip(scores_NK.T, targets_NK.T, strict=True)):
+        known_N = ~np.isnan(targets_N)
+        order_M = np.argsort(-scores_N[known_N], kind="stable")
+        scores_M, hits_M = scores_N[known_N][order_M], np.cumsum(targets_N[known_N][order_M] == 1)
+        if len(hits_M) and hits_M[-1]:
+            last = np.append(np.flatnonzero(np.diff(scores_M)), len(scores_M) - 1)  # of each tie
+            gained = np.diff(hits_M[last], prepend=0)
+            values_K[k] = (gained * hits_M[last] / (last + 1)).sum() / hits_M[-1]
+    return values_K
+
+
+def neg_log_loss(scores_NK: Scores, targets_NK: Scores, *, multi_label: bool) -> float:
+    """Mean log-likelihood of the labels, which is minus the loss: higher is better, as elsewhere.
+
+    Of one class a row, the mean over rows; of several, over rows and known labels.
+    """
+    scores = np.clip(scores_NK, _SMALLEST, 1 - _SMALLEST)
+    if not multi_label:
+        return _mean(np.log(scores[targets_NK == 1]))
+    likelihood_NK = np.where(targets_NK == 1, np.log(scores), np.log1p(-scores))
+    return _mean(likelihood_NK[~np.isnan(targets_NK)])
+
+
 def probabilities(logits_NK: NDArray[np.floating], *, multi_label: bool) -> Scores:
     """Turn logits into scores: a sigmoid of each, or a softmax over the classes of a row."""
     logits = np.asarray(logits_NK, dtype=np.float64)
@@ -81,6 +115,7 @@ def evaluate(
     targets_NK: NDArray[np.floating],
     classes: Sequence[str],
     multi_label: bool,
+    uncertain_NK: NDArray[np.bool_] | None = None,
 ) -> dict[str, Values]:
     """Compute metrics by name, as records hold them.
 
@@ -90,6 +125,8 @@ def evaluate(
         targets_NK: 1, 0, or NaN where a label is ignored.
         classes: names of the K columns.
         multi_label: whether a row may hold several classes.
+        uncertain_NK: labels that are uncertain in the raw data, for metrics that leave them out;
+            None where there are none.
 
     Returns:
         For each name a number, or a number by class name; None where undefined.
@@ -101,8 +138,10 @@ def evaluate(
     scores_NK = probabilities(logits_NK, multi_label=multi_label)
     targets = np.asarray(targets_NK, dtype=np.float64)
     results: dict[str, Values] = {}
+    certain = targets if uncertain_NK is None else np.where(uncertain_NK, math.nan, targets)
     for name in names:
-        values = np.asarray(_metric(name)(scores_NK, targets, multi_label=multi_label))
+        judged = certain if _component(name).certain else targets
+        values = np.asarray(_metric(name)(scores_NK, judged, multi_label=multi_label))
         if values.ndim == 0:
             results[name] = _defined(values)
         elif values.shape == (len(classes),):
@@ -115,8 +154,15 @@ def evaluate(
     return results
 
 
-def score(metrics: Mapping[str, Values], name: str) -> float | None:
+def score(
+    metrics: Mapping[str, Values], name: str, over: Sequence[str] | None = None
+) -> float | None:
     """Return one number for a metric: a per-class metric counts as the mean of what is defined.
+
+    Args:
+        metrics: from :func:`evaluate`.
+        name: of the metric.
+        over: classes that the mean is over; by default all.
 
     Raises:
         ConfigError: the metric was not computed.
@@ -126,13 +172,18 @@ def score(metrics: Mapping[str, Values], name: str) -> float | None:
     values = metrics[name]
     if not isinstance(values, dict):
         return values
-    defined = [value for value in values.values() if value is not None]
+    defined = [v for k, v in values.items() if v is not None and (over is None or k in over)]
     return math.fsum(defined) / len(defined) if defined else None
 
 
 @cache
+def _component(name: str) -> Component:
+    return find("metric", name)
+
+
+@cache
 def _metric(name: str) -> Metric:
-    metric: Metric = find("metric", name).load()
+    metric: Metric = _component(name).load()
     return metric
 
 

@@ -8,6 +8,7 @@ gathering, augmentation and normalisation cost next to nothing a step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ class Rows:
             rows in use; the rows of the first part come first, and so on.
         targets_NK: float32; 1, 0, or NaN where a label is ignored.
         is_real: which rows are real images; by default all of them.
+        augmented_N: which rows random transforms are applied to; None for all.
+        uncertain_NK: which labels are uncertain in the raw data, for metrics that leave them out;
+            None where that is not known.
 
     Raises:
         DataError: no rows, images of different shapes, or as many targets as do not fit.
@@ -44,11 +48,15 @@ class Rows:
         parts: Sequence[Part],
         targets_NK: NDArray[np.float32],
         is_real: NDArray[np.bool_] | None = None,
+        *,
+        augmented_N: NDArray[np.bool_] | None = None,
+        uncertain_NK: NDArray[np.bool_] | None = None,
     ) -> None:
         self.parts = [(images, np.asarray(index)) for images, index in parts if len(index)]
         self.targets_NK = np.asarray(targets_NK, dtype=np.float32)
         n = sum(len(index) for _, index in self.parts)
         self.is_real = np.ones(n, dtype=bool) if is_real is None else np.asarray(is_real)
+        self.augmented_N, self.uncertain_NK = augmented_N, uncertain_NK
         shapes = {images.shape[1:] for images, _ in self.parts}
         if not n:
             raise DataError("there are no rows to train or to evaluate on; use a larger regimen")
@@ -80,17 +88,18 @@ class Rows:
         """Return these rows with their pixels on ``device``, where they fit; else unchanged."""
         if len(self) * self.bytes_per_image > RESIDENT_BYTES:
             return self
-        moved = Rows(self.parts, self.targets_NK, self.is_real)
-        moved._resident = torch.from_numpy(self._gather(np.arange(len(self)))).to(device)
-        return moved
+        return self._with(torch.from_numpy(self._gather(np.arange(len(self)))).to(device))
 
     def normalised(self) -> Rows:
         """Return resident rows with pixels already in [-1, 1], where they fit; else unchanged."""
         pixels = self._resident
         if pixels is None or len(self) * self.bytes_per_image * 4 > RESIDENT_BYTES:
             return self
-        moved = Rows(self.parts, self.targets_NK, self.is_real)
-        moved._resident = normalise(pixels)
+        return self._with(normalise(pixels))
+
+    def _with(self, pixels: torch.Tensor) -> Rows:
+        moved = copy(self)
+        moved._resident = pixels
         return moved
 
     def images(self, index_B: NDArray[np.intp], device: torch.device | str) -> torch.Tensor:
@@ -172,7 +181,8 @@ def training_batches(
             index = order_N[start : start + block]
             x = rows.images(index, device)
             if augment is not None:
-                x = augment.apply(x, torch.from_numpy(u_ND[start : start + block]).to(device))
+                u = torch.from_numpy(u_ND[start : start + block]).to(device)
+                x = _augmented(x, u, augment, rows.augmented_N, index)
             x = _layout(normalise(x))
             y = labels.index_select(0, torch.from_numpy(index).to(device))
             places = range(0, len(index), batch_size)
@@ -182,6 +192,21 @@ def training_batches(
                 if start + place >= begin:
                     yield x_B, y_B, index[place : place + batch_size]
         pass_number, begin = pass_number + 1, 0
+
+
+def _augmented(
+    x_BCHW: torch.Tensor,
+    u_BD: torch.Tensor,
+    augment: Augmentation,
+    augmented_N: NDArray[np.bool_] | None,
+    index_B: NDArray[np.intp],
+) -> torch.Tensor:
+    """Apply the transforms to those rows that are to be transformed."""
+    changed = augment.apply(x_BCHW, u_BD)
+    if augmented_N is None:
+        return changed
+    mine_B = torch.from_numpy(augmented_N[index_B]).to(x_BCHW.device)
+    return torch.where(mine_B.view(-1, 1, 1, 1), changed, x_BCHW)
 
 
 def evaluation_batches(rows: Rows, device: torch.device) -> Iterator[torch.Tensor]:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from synthtrial.classify.pretrained import without_pretrained
 from synthtrial.errors import DamagedArtifactError, StoreError
 from synthtrial.registry import Component, Kind, find
 
@@ -117,11 +118,13 @@ def load_weights(module: nn.Module, artifact: Files, stem: str) -> None:
 def read_classifier(artifact: Files, device: torch.device | str = "cpu") -> nn.Module:
     """Return a trained classifier, in evaluation mode.
 
+    Pretrained weights that its training began at are not looked for: its own replace them.
+
     Raises:
         StoreError, ConfigError, DamagedArtifactError: as :func:`read_description`.
     """
     component, description = read_description(artifact, CLASSIFIER, "classifier")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), without_pretrained():
         model: nn.Module = component.load()(
             component.config(**description["options"]),
             channels=description["channels"],

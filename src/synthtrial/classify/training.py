@@ -106,6 +106,7 @@ def fit(
     classes: Sequence[str],
     metrics: Sequence[str],
     select_by: str,
+    select_over: Sequence[str] | None = None,
     sampler: Literal["shuffle", "balanced"] = "shuffle",
     class_weights: Literal["none", "balanced"] = "none",
     augment: Augmentation | None = None,
@@ -133,6 +134,7 @@ def fit(
         classes: names of the K columns.
         metrics: names of the metrics to compute at the kept epoch, beside ``select_by``.
         select_by: metric that chooses the epoch; higher is better.
+        select_over: classes that a per-class ``select_by`` is the mean over; by default all.
         sampler: ``balanced`` draws rows so that every class is equally likely.
         class_weights: ``balanced`` weighs the loss by inverse class frequency.
         augment: random transforms of training images.
@@ -166,7 +168,7 @@ def fit(
     loss_of = objective.loss
     forward = make_forward(model, config.precision, device)
     optimizer = _optimizer(model, config)
-    judge = make_judge(validation, classes, multi_label, select_by, device, forward)
+    judge = make_judge(validation, classes, multi_label, (select_by, select_over), device, forward)
     labels = make_labels(train.targets_NK, multi_label=multi_label, device=device)
     weights_N = balanced_row_weights(train.targets_NK) if sampler == "balanced" else None
     shares: dict[int, torch.Tensor] = {}  # d(mean loss) / d(loss of a row), by size of batch
@@ -217,7 +219,12 @@ def fit(
     assert progress.logits_NK is not None
     names = list(dict.fromkeys([*metrics, select_by]))
     values = scoring.evaluate(
-        names, progress.logits_NK, validation.targets_NK, classes, multi_label
+        names,
+        progress.logits_NK,
+        validation.targets_NK,
+        classes,
+        multi_label,
+        validation.uncertain_NK,
     )
     stopped = progress.epochs < len(evaluations)
     return _finished(progress, config, values, saver, "stopped" if stopped else "done")

@@ -46,19 +46,19 @@ def plan(
     as_json: bool,
 ) -> None:
     """Say what is done, what is to do, and what that will cost. Changes nothing."""
-    from synthtrial import views
+    from synthtrial import plan_views
     from synthtrial.why import reasons
 
     loaded, store = open_study(study, overrides, engine, create=False)
     planned = build_plan(loaded, store, where)
     if as_json:
-        print_json(views.plan_json(planned, store))
+        print_json(plan_views.plan_json(planned, store))
         return
     screen = console()
-    views.show_plan(screen, planned, store)
+    plan_views.show_plan(screen, planned, store)
     if why:
         found = reasons(planned, store) if store is not None else {}
-        views.show_reasons(screen, found, store is None)
+        plan_views.show_reasons(screen, found, store is None)
 
 
 @click.command()
@@ -180,11 +180,11 @@ def report(study: str, overrides: Sequence[str], engine: str | None) -> None:
 def run_study(study: Study, where: Mapping[str, str]) -> None:
     """Run what is missing of a study, with a live view, and write the report."""
     from synthtrial.driver import run as drive
+    from synthtrial.plan_views import show_allocations
     from synthtrial.progress import RunProgress, duration
     from synthtrial.store.artifacts import open_store
     from synthtrial.views import (
         shortfall,
-        show_allocations,
         show_failures,
         show_stage_seconds,
     )

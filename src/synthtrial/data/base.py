@@ -7,9 +7,9 @@ classes. Classes are names; their order is how reports show them and decides not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -77,6 +77,34 @@ class DatasetSource(Protocol):
         ...
 
 
+@runtime_checkable
+class RandomAccess(DatasetSource, Protocol):
+    """A dataset whose images can be read in any order: it is prepared in parallel and resumed.
+
+    Rows are those of :meth:`DatasetSource.label_table`.
+
+    Attributes:
+        unreadable: ``stop`` a preparation that meets unreadable images, once all were tried, or
+            ``skip`` them; they are listed either way.
+    """
+
+    @property
+    def unreadable(self) -> Literal["stop", "skip"]: ...  # noqa: D102 - described above
+
+    def sample(self, row: int) -> Sample:
+        """Read one sample; called by several threads at once.
+
+        Raises:
+            UnreadableImageError: its image is missing or cannot be decoded.
+        """
+        ...
+
+
+def restrictions_of(source: DatasetSource) -> tuple[str, ...]:
+    """Return what limits passing on a dataset: its licence, where it is marked ``restricted``."""
+    return (source.licence,) if getattr(source, "restricted", False) else ()
+
+
 def make_label_table(
     sample_ids: Sequence[str],
     group_ids: Sequence[str | None],
@@ -115,26 +143,32 @@ def image_rows(source: DatasetSource) -> Iterator[ImageRow]:
             or too few, a label value that does not exist, a group that is missing where groups are
             known, a single-label sample without exactly one class, or a wrong number of samples.
     """
-    classes = check_classes(source.classes)
+    checked = checker(source)
     seen: set[str] = set()
     for sample in source.samples():
-        _check_sample(sample, source, classes)
+        row = checked(sample)
         if sample.sample_id in seen:
             raise DataError(
                 f"two samples have the id '{sample.sample_id}'; ids must be unique in a dataset"
             )
         seen.add(sample.sample_id)
-        yield ImageRow(
-            sample_id=sample.sample_id,
-            group_id=sample.group_id,
-            image_HWC=sample.image_HWC,
-            labels=sample.labels,
-        )
+        yield row
     if len(seen) != source.expected_rows:
         raise DataError(
             f"the dataset gave {len(seen):,} samples where {source.expected_rows:,} are expected; "
             "its files may be incomplete: fetch or install them again"
         )
+
+
+def checker(source: DatasetSource) -> Callable[[Sample], ImageRow]:
+    """Return what turns a sample into a row for the store, or refuses it as :func:`image_rows`."""
+    classes = check_classes(source.classes)
+
+    def checked(sample: Sample) -> ImageRow:
+        _check_sample(sample, source, classes)
+        return ImageRow(sample.sample_id, sample.group_id, sample.image_HWC, sample.labels)
+
+    return checked
 
 
 def describe_source(source: DatasetSource) -> dict[str, Any]:

@@ -12,11 +12,17 @@ from typing import Literal
 import numpy as np
 
 from synthtrial.errors import DataError, suggest
+from synthtrial.identity import stream
 from synthtrial.store.images import MISSING, LabelTable
 
-LabelPolicy = Literal["ones", "zeros", "ignore"]
+LabelPolicy = Literal["ones", "zeros", "ignore", "smooth"]
 
-_UNCERTAIN: Mapping[LabelPolicy, float] = {"ones": 1.0, "zeros": 0.0, "ignore": np.nan}
+_UNCERTAIN: Mapping[LabelPolicy, float] = {
+    "ones": 1.0,
+    "zeros": 0.0,
+    "ignore": np.nan,
+    "smooth": 1.0,  # where a label must be one or the other; see `smooth`
+}
 
 
 def class_index(classes: Sequence[str], name: str) -> int:
@@ -36,7 +42,8 @@ def apply_policy(labels_NK: np.ndarray, policy: LabelPolicy) -> np.ndarray:
 
     Args:
         labels_NK: int8; 1, 0, -1 (uncertain) or ``MISSING``.
-        policy: what an uncertain label counts as: ``ones``, ``zeros``, or ``ignore``.
+        policy: what an uncertain label counts as: ``ones``, ``zeros``, ``ignore``, or ``smooth``,
+            which is ``ones`` here and less than that in training (:func:`smooth`).
 
     Returns:
         targets_NK, float32: 1, 0, or NaN where the label is to be ignored. A class that is not
@@ -57,6 +64,31 @@ def apply_policy(labels_NK: np.ndarray, policy: LabelPolicy) -> np.ndarray:
     targets_NK: np.ndarray = (labels_NK == 1).astype(np.float32)
     targets_NK[labels_NK == -1] = _UNCERTAIN[policy]
     return targets_NK
+
+
+def smooth(
+    targets_NK: np.ndarray, table: LabelTable, smoothing: Sequence[float], seed: int
+) -> np.ndarray:
+    """Return targets in which every uncertain label is a number drawn from a range.
+
+    Source: Pham et al. 2019, Interpreting chest X-rays via CNNs that exploit hierarchical disease
+    dependencies and uncertainty labels, arXiv 1911.06475 (U-Ones+LSR: 0.55 to 0.85).
+
+    Args:
+        targets_NK: of all rows of the table.
+        table: whose raw labels say which are uncertain.
+        smoothing: smallest and largest number.
+        seed: of the study. A class's numbers go to the samples in the order of their ids.
+    """
+    low, high = smoothing
+    order_N = np.argsort(table.sample_ids, kind="stable")
+    smoothed_NK = targets_NK.copy()
+    for k, name in enumerate(table.classes):
+        u_N = np.empty(len(table), dtype=np.float32)
+        u_N[order_N] = stream(seed, "smoothing", name).random(len(table), dtype=np.float32)
+        uncertain_N = table.labels_NK[:, k] == -1
+        smoothed_NK[uncertain_N, k] = low + (high - low) * u_N[uncertain_N]
+    return smoothed_NK
 
 
 def check_single_label(table: LabelTable) -> None:
@@ -113,7 +145,7 @@ def balanced_row_weights(targets_NK: np.ndarray) -> np.ndarray:
     A row weighs the sum over its classes of 1 / (rows that hold the class); rows that hold none
     count as one more class. Exact for one class a row, approximate where classes share rows.
     """
-    positive_NK = targets_NK == 1
+    positive_NK = targets_NK > 0.5  # a smoothed label counts as what it leans to
     held_NK = np.column_stack([positive_NK, ~positive_NK.any(1)])
     weights_N = (held_NK / np.maximum(held_NK.sum(0), 1)).sum(1)
     return np.asarray(weights_N / weights_N.sum())

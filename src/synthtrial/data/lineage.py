@@ -12,7 +12,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from synthtrial.data.splits import SplitTable, groups_of, read_split, select
+from synthtrial.data.splits import (
+    SplitTable,
+    crossing_rows,
+    groups_of,
+    read_split,
+    select,
+)
 from synthtrial.errors import LeakageError
 from synthtrial.store.artifacts import Descent, Store, read_artifact
 
@@ -44,6 +50,9 @@ def check_lineage(
         allow: run a leaking trial and stamp it.
         source: names the images in errors, such as ``"synthetic 3f0c..."``.
 
+    A classifier's own images must not share a group with what it is judged on either, which only a
+    split of single images can bring about.
+
     Returns:
         Stamps for every table that the trial enters: ``LEAKY``, ``PRIVILEGED`` (the images descend
         from rows that the classifier was denied), ``GROUPS UNKNOWN``.
@@ -57,6 +66,16 @@ def check_lineage(
     judged_ids = set(split.sample_ids[held_out])
     allowed_ids = frozenset(training_ids)
     stamps = set() if groups_known else {GROUPS_UNKNOWN}
+    if groups_known and crossing_rows(split).any():
+        own = np.flatnonzero(np.isin(split.sample_ids, list(allowed_ids)))
+        shared = groups_of(split, own) & judged
+        if shared and not allow:
+            raise LeakageError(
+                f"group '{min(shared)[1]}' (and {len(shared) - 1:,} more) is trained on and judged "
+                "on: the split deals single images. Set split.by=group, or allow_leakage=true to "
+                "run it and stamp it LEAKY"
+            )
+        stamps |= {LEAKY} if shared else set()
     for descent in descents:
         if descent.split == UNKNOWN_SPLIT:
             if not allow:

@@ -4,14 +4,16 @@ The test set depends on the study's seed alone; validation, imbalance and regime
 draw. Everything is keyed by names (groups, samples, classes), so neither the order of a file's rows
 nor the order of its classes changes a split.
 
-A group belongs to the stratum of its rarest class. Within a stratum, roles are dealt to randomly
-ordered groups. The training rows that imbalance leaves get a *rank* in (0, 1): a regimen of
-fraction f is the rows of rank <= f, so regimens are nested and stratified.
+What is dealt whole is a group (a patient), or a single image where a study says so; "group" below
+stands for either. A group belongs to the stratum of its rarest class. Within a stratum, roles are
+dealt to randomly ordered groups (:mod:`synthtrial.data.dealing`). The training rows that imbalance
+leaves get a *rank* in (0, 1): a regimen of fraction f is the rows of rank <= f, so regimens are
+nested and stratified.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,15 @@ from typing import Any
 import numpy as np
 
 from synthtrial.config import ImbalanceConfig, SplitConfig
-from synthtrial.data.imbalance import removed_rows, share
-from synthtrial.data.labels import by_rarity, class_counts, class_index, locate
+from synthtrial.data.dealing import (
+    deal_test,
+    deal_validation,
+    named_rows,
+    number_units,
+    rank_rows,
+)
+from synthtrial.data.imbalance import removed_rows
+from synthtrial.data.labels import class_counts, locate
 from synthtrial.data.tables import read_table, write_table
 from synthtrial.errors import DataError, suggest
 from synthtrial.identity import stream
@@ -64,7 +73,13 @@ class SplitTable:
 
 
 def make_split(
-    table: LabelTable, split: SplitConfig, imbalance: ImbalanceConfig, *, seed: int, draw: int
+    table: LabelTable,
+    split: SplitConfig,
+    imbalance: ImbalanceConfig,
+    *,
+    seed: int,
+    draw: int,
+    held_out: Collection[str] | None = None,
 ) -> SplitTable:
     """Deal the samples of a dataset to roles and rank them.
 
@@ -73,14 +88,16 @@ def make_split(
 
     Args:
         table: ids, groups and raw labels, in any order.
-        split: fractions of the groups of every stratum, rounded half up.
+        split: fractions of the groups of every stratum, rounded half up; what is dealt whole.
         imbalance: classes to make rare after the roles are dealt.
         seed: of the study.
         draw: number of the draw.
+        held_out: groups of the test set, where they are given; others may be named too.
 
     Raises:
         DataError: an unknown class, fractions that leave nothing to train on, a sample id given
-            twice, or a class without an image in training, validation or test.
+            twice, a class without an image in training, validation or test, or no group of
+            ``held_out`` in the dataset.
     """
     if not (0 < split.test < 1 and 0 < split.validation < 1 and split.test + split.validation < 1):
         raise DataError(
@@ -95,16 +112,19 @@ def make_split(
     if len(twice):
         raise DataError(f"two samples have the id '{sample_ids[twice[0]]}'; ids must be unique")
 
-    units_N = _units(sample_ids, group_ids)
-    sides_U = np.zeros(int(units_N.max(initial=-1)) + 1, dtype=np.int8)
-    for stratum, units in _strata(labels_NK, classes, units_N):
-        n_test, n_validation = share(split.test, len(units)), share(split.validation, len(units))
-        shuffled = units[stream(seed, "test", *stratum).permutation(len(units))]
-        sides_U[shuffled[:n_test]] = _SIDES["test"]
-        rest = np.sort(shuffled[n_test:])
-        shuffled = rest[stream(seed, "validation", draw, *stratum).permutation(len(rest))]
-        sides_U[shuffled[:n_validation]] = _SIDES["validation"]
-    sides_N = sides_U[units_N]
+    whole = {"group": group_ids, "image": np.full(len(group_ids), None, dtype=object)}
+    test_by = "group" if held_out is not None else split.test_by or split.by
+    units_N = number_units(sample_ids, whole[split.by])
+    test_units_N = units_N if test_by == split.by else number_units(sample_ids, whole[test_by])
+    if held_out is not None:
+        in_test_N = named_rows(group_ids, held_out)
+    else:
+        in_test_N = deal_test(labels_NK, classes, test_units_N, split.test, seed)
+    sides_N = np.where(in_test_N, _SIDES["test"], _SIDES["train"])
+    in_validation_N = deal_validation(
+        labels_NK, classes, units_N, in_test_N, split.validation, (seed, draw)
+    )
+    sides_N[in_validation_N] = _SIDES["validation"]
     roles = np.array(["train", "validation", "test"], dtype=object)[sides_N]
 
     places_N = stream(seed, "removal", draw).permutation(len(sample_ids))
@@ -117,12 +137,28 @@ def make_split(
     ranks = np.full(len(sample_ids), np.nan)
     for role in ("train", "validation"):
         rows = np.flatnonzero(roles == role)
-        ranks[rows] = _ranks(labels_NK[rows], classes, units_N[rows], (seed, role, draw))
+        ranks[rows] = rank_rows(labels_NK[rows], classes, units_N[rows], (seed, role, draw))
     made = SplitTable(sample_ids, group_ids, roles, ranks)
     for role in ("train", "validation", "test"):
         require_every_class(labels_NK[made.rows(role)], classes, f"the role '{role}'")
-    check_split(made)
+    check_split(made, crossing=split.crossing)
     return made
+
+
+def read_groups(path: Path) -> frozenset[str]:
+    """Read the names of groups from a file, one a line.
+
+    Raises:
+        DataError: it cannot be read or names none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"split.test_groups: cannot read {path}: {error}") from None
+    names = frozenset(line.strip() for line in lines if line.strip())
+    if not names:
+        raise DataError(f"split.test_groups: {path} names no group; give one a line")
+    return names
 
 
 def select(
@@ -191,8 +227,12 @@ def require_every_class(labels_NK: np.ndarray, classes: Sequence[str], where: st
         )
 
 
-def check_split(split: SplitTable) -> None:
+def check_split(split: SplitTable, *, crossing: bool = False) -> None:
     """Prove that no group is on two sides: training (or removed), validation (or unused), test.
+
+    Args:
+        split: the split.
+        crossing: allow that, where a study deals single images.
 
     Raises:
         DataError: a group is, a sample is listed twice, or a role is unknown.
@@ -202,14 +242,8 @@ def check_split(split: SplitTable) -> None:
         raise DataError(f"the split has unknown roles {sorted(unknown)}; allowed: {ROLES}")
     if len(set(split.sample_ids)) != len(split):
         raise DataError("the split lists a sample twice; ids must be unique")
-    sides_N = np.array([_SIDES[role] for role in split.roles], dtype=np.int64)
-    units_N = _units(split.sample_ids, split.group_ids)
-    n_units = int(units_N.max(initial=-1)) + 1
-    lowest_U, highest_U = np.full(n_units, 9), np.full(n_units, -1)
-    np.minimum.at(lowest_U, units_N, sides_N)
-    np.maximum.at(highest_U, units_N, sides_N)
-    shared_N = (lowest_U != highest_U)[units_N]
-    if shared_N.any():
+    shared_N = crossing_rows(split)
+    if shared_N.any() and not crossing:
         row = int(np.flatnonzero(shared_N)[0])
         group = split.group_ids[row]
         roles = sorted({str(role) for role in split.roles[split.group_ids == group]})
@@ -219,6 +253,17 @@ def check_split(split: SplitTable) -> None:
         )
 
 
+def crossing_rows(split: SplitTable) -> np.ndarray:
+    """Return which rows belong to a group that is on two sides, as bool."""
+    sides_N = np.array([_SIDES[role] for role in split.roles], dtype=np.int64)
+    units_N = number_units(split.sample_ids, split.group_ids)
+    n_units = int(units_N.max(initial=-1)) + 1
+    lowest_U, highest_U = np.full(n_units, 9), np.full(n_units, -1)
+    np.minimum.at(lowest_U, units_N, sides_N)
+    np.maximum.at(highest_U, units_N, sides_N)
+    return np.asarray((lowest_U != highest_U)[units_N])
+
+
 def role_counts(split: SplitTable, table: LabelTable) -> dict[str, dict[str, int]]:
     """Return the number of certain positives of every class in every role."""
     labels_NK = table.labels_NK[locate(table, split.sample_ids)]
@@ -226,18 +271,19 @@ def role_counts(split: SplitTable, table: LabelTable) -> dict[str, dict[str, int
 
 
 def describe_split(split: SplitTable, table: LabelTable) -> dict[str, Any]:
-    """Return what a split artifact's manifest says: rows and class counts of every role."""
+    """Return what a split artifact's manifest says: rows, class counts, images of shared groups."""
     return {
         "rows": {role: len(split.rows(role)) for role in ROLES},
         "class_counts": role_counts(split, table),
+        "crossing": int(crossing_rows(split).sum()),
     }
 
 
-def write_split(folder: Path, split: SplitTable) -> None:
+def write_split(folder: Path, split: SplitTable, *, crossing: bool = False) -> None:
     """Write ``split.parquet`` (sample_id, group_id, role, rank) after :func:`check_split`."""
     import pyarrow as pa
 
-    check_split(split)
+    check_split(split, crossing=crossing)
     text = pa.string()
     schema = pa.schema(
         [("sample_id", text), ("group_id", text), ("role", text), ("rank", pa.float64())]
@@ -267,54 +313,9 @@ def read_split(artifact: Artifact) -> SplitTable:
     return SplitTable(sample_ids, group_ids, roles, ranks)
 
 
-def _units(sample_ids: np.ndarray, group_ids: np.ndarray) -> np.ndarray:
-    """Number the groups in the order of their names; a sample without one is its own."""
-    names = [
-        f"s{sample}" if group is None else f"g{group}"
-        for sample, group in zip(sample_ids, group_ids, strict=True)
-    ]
-    _, units_N = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
-    return units_N.astype(np.int64)
-
-
-def _strata(
-    labels_NK: np.ndarray, classes: Sequence[str], units_N: np.ndarray
-) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Yield each stratum's name (as stream names) and its groups, ascending."""
-    rarity = by_rarity(class_counts(labels_NK, classes))
-    present = np.unique(units_N)
-    stratum_U = np.full(int(units_N.max(initial=-1)) + 1, len(rarity))
-    for k, name in enumerate(rarity):
-        positive_N = labels_NK[:, class_index(classes, name)] == 1
-        holders = units_N[positive_N]
-        stratum_U[holders] = np.minimum(stratum_U[holders], k)
-    for k, stratum in enumerate([*(("class", name) for name in rarity), ("no class",)]):
-        units = present[stratum_U[present] == k]
-        if len(units):
-            yield stratum, units
-
-
-def _ranks(
-    labels_NK: np.ndarray, classes: Sequence[str], units_N: np.ndarray, key: tuple[int, str, int]
-) -> np.ndarray:
-    """Rank rows by group: the middle of the group's share of its randomly ordered stratum.
-
-    With groups of one row this is (k - 1/2) / n for the k-th of n, and ``rank <= f`` takes f n
-    rows of every stratum, rounded half up.
-    """
-    seed, role, draw = key
-    sizes_U = np.bincount(units_N)
-    rank_U = np.full(len(sizes_U), np.nan)
-    for stratum, units in _strata(labels_NK, classes, units_N):
-        shuffled = units[stream(seed, "subset", role, draw, *stratum).permutation(len(units))]
-        sizes = sizes_U[shuffled]
-        rank_U[shuffled] = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    return np.asarray(rank_U[units_N])
-
-
 def _first_groups(split: SplitTable, rows: np.ndarray, n: int) -> np.ndarray:
     """Return the rows of the first groups by (rank, sample id) that hold at most n rows."""
-    units_N = _units(split.sample_ids[rows], split.group_ids[rows])
+    units_N = number_units(split.sample_ids[rows], split.group_ids[rows])
     _, first_U, sizes_U = np.unique(units_N, return_index=True, return_counts=True)
     order_U = np.lexsort((first_U, split.ranks[rows][first_U]))
     taken_U = np.zeros(len(order_U), dtype=bool)

@@ -17,9 +17,8 @@ from synthtrial.engines.commands import ask
 from synthtrial.engines.slurm.queue import controller_settings, submit_limit
 from synthtrial.engines.slurm.sites import Site
 from synthtrial.errors import EngineError
-from synthtrial.progress import duration
+from synthtrial.progress import duration, human_bytes
 from synthtrial.study import Study
-from synthtrial.views import human_bytes
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 _COLUMNS = "%R|%a|%l|%n|%T|%c|%m|%G|%f"

@@ -15,11 +15,10 @@ from synthtrial.engines.facts import Storage, Torch
 from synthtrial.engines.placement import available_processors, visible_gpus
 from synthtrial.errors import SynthtrialError
 from synthtrial.estimates import Estimate
-from synthtrial.progress import duration
+from synthtrial.progress import duration, human_bytes
 from synthtrial.store.cache import cache_root
 from synthtrial.store.locks import is_held, lock_path, unlock
 from synthtrial.study import Study
-from synthtrial.views import human_bytes
 
 _LITTLE_BYTES = 2 * 10**9
 _RESERVED_BYTES = 64 * 2**20

@@ -9,13 +9,13 @@ arrays hold them in sorted order, whatever the order of a file's columns.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +37,10 @@ from synthtrial.store.shards import ImageRow as ImageRow
 MISSING = -2  # a null label, in int8 arrays
 _TEXT_COLUMNS = ("sample_id", "group_id")
 _READ_ROWS = 256
-_ENCODED_TOGETHER = 64  # images a thread is handed at once
+_ENCODED_TOGETHER = 32  # images a thread is handed at once
 _ENCODED_AHEAD = 8  # such bundles under way
+
+_T = TypeVar("_T")
 
 ObjectArray = np.ndarray[Any, np.dtype[np.object_]]
 
@@ -161,21 +163,73 @@ def write_shard(
         group.flush(writer)
 
 
+def write_shard_of(
+    path: Path,
+    numbers: Sequence[int],
+    read: Callable[[int], ImageRow | None],
+    classes: Sequence[str],
+    *,
+    readers: int = 1,
+) -> int:
+    """Write the images that ``read`` returns as exactly one shard, in the order of ``numbers``.
+
+    Args:
+        path: of the file.
+        numbers: of the images.
+        read: returns an image, or None to leave it out; called by ``readers`` threads at once.
+        classes: names of all classes, in the order of the label columns.
+        readers: threads that read and encode.
+
+    Returns:
+        The number of images written.
+
+    Raises:
+        DataError, StoreError: as :func:`write_shards`.
+    """
+    group = RowGroup(tuple(classes), synthetic=False)
+
+    def encode(bundle: Sequence[int]) -> list[tuple[ImageRow, bytes]]:
+        return _encode([row for row in map(read, bundle) if row is not None])
+
+    written = 0
+    with storage_errors(path.parent), group.open(path) as writer:
+        for row, png in _ahead(iter(numbers), encode, readers):
+            group.check(row)
+            group.add(row, png)
+            written += 1
+            if group.size >= ROW_GROUP_BYTES:
+                group.flush(writer)
+        group.flush(writer)
+    return written
+
+
 def _encoded(
     rows: Iterable[ImageRow], group: RowGroup, encoders: int
 ) -> Iterator[tuple[ImageRow, bytes]]:
     """Yield rows with their encoded images, encoding behind the back of who makes the rows."""
-    source = iter(rows)
+
+    def checked() -> Iterator[ImageRow]:
+        for row in rows:
+            group.check(row)
+            yield row
+
+    return _ahead(checked(), _encode, encoders)
+
+
+def _ahead(
+    source: Iterator[_T],
+    encode: Callable[[Sequence[_T]], list[tuple[ImageRow, bytes]]],
+    threads: int,
+) -> Iterator[tuple[ImageRow, bytes]]:
+    """Hand bundles to threads, some ahead of what is taken; yield in order."""
     under_way: deque[Future[list[tuple[ImageRow, bytes]]]] = deque()
-    with ThreadPoolExecutor(encoders) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         while bundle := list(islice(source, _ENCODED_TOGETHER)):
-            for row in bundle:
-                group.check(row)
-            under_way.append(pool.submit(_encode, bundle))
-            if len(under_way) > _ENCODED_AHEAD:
+            under_way.append(pool.submit(encode, bundle))
+            if len(under_way) > _ENCODED_AHEAD + threads:
                 yield from under_way.popleft().result()
-        for future in under_way:
-            yield from future.result()
+        while under_way:
+            yield from under_way.popleft().result()
 
 
 def _encode(bundle: Sequence[ImageRow]) -> list[tuple[ImageRow, bytes]]:

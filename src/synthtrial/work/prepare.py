@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from synthtrial.data.base import describe_source, image_rows
+from pathlib import Path
+
+from synthtrial.data.base import RandomAccess, describe_source, image_rows, restrictions_of
 from synthtrial.data.labels import check_single_label
-from synthtrial.data.splits import describe_split, make_split, write_split
+from synthtrial.data.splits import describe_split, make_split, read_groups, write_split
+from synthtrial.errors import DataError
+from synthtrial.identity import digest
 from synthtrial.store.artifacts import draft
 from synthtrial.store.images import read_labels, write_shards
 from synthtrial.tasks import Task
 from synthtrial.work.context import Context
+from synthtrial.work.parts import move_parts, prepare_parts
 
 
 def prepare(task: Task, context: Context) -> None:
     """Write the dataset's images and raw labels into shards."""
     study = context.study(task.study)
     source = study.dataset.load()
-    with draft(context.store, "dataset", task.id, inputs={}) as made:
-        shard_bytes = study.settings.store.shard_bytes
-        write_shards(made.path, image_rows(source), source.classes, shard_bytes=shard_bytes)
+    shard_bytes = study.settings.store.shard_bytes
+    parts = None
+    if isinstance(source, RandomAccess):
+        parts = prepare_parts(task, context, source, shard_bytes)
+    limits = restrictions_of(source)
+    with draft(context.store, "dataset", task.id, inputs={}, restrictions=limits) as made:
+        if parts is None:
+            write_shards(made.path, image_rows(source), source.classes, shard_bytes=shard_bytes)
+        else:
+            move_parts(parts, made.path)
+            made.info.update(unreadable=parts.unreadable)
         made.info.update(name=study.dataset.name, **describe_source(source))
+    if parts is not None:
+        parts.remove()
 
 
 def split(task: Task, context: Context) -> None:
@@ -29,7 +44,16 @@ def split(task: Task, context: Context) -> None:
     if not dataset.info["multi_label"]:
         check_single_label(labels)
     seed, draw = task.payload["seed"], task.payload["draw"]
-    table = make_split(labels, settings.split, settings.imbalance, seed=seed, draw=draw)
+    held_out = None
+    if settings.split.test_groups is not None:
+        held_out = read_groups(Path(settings.split.test_groups).expanduser())
+        if digest(sorted(held_out)) != task.payload["split"]["test_groups"]:
+            raise DataError(
+                f"{settings.split.test_groups} has changed since the run began; run again"
+            )
+    table = make_split(
+        labels, settings.split, settings.imbalance, seed=seed, draw=draw, held_out=held_out
+    )
     with draft(context.store, "split", task.id, inputs={"dataset": dataset.id}) as made:
-        write_split(made.path, table)
+        write_split(made.path, table, crossing=settings.split.crossing)
         made.info.update(draw=draw, **describe_split(table, labels))

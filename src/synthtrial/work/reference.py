@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from synthtrial.classify.augment import compose
 from synthtrial.classify.rows import Rows
 from synthtrial.classify.saving import CLASSIFIER, write_network
@@ -19,6 +17,7 @@ from synthtrial.store.artifacts import draft
 from synthtrial.tasks import Task
 from synthtrial.work.context import Context
 from synthtrial.work.fitting import checkpoints_of, fitted_rows, lineage_of_fit
+from synthtrial.work.rows import judged_rows, learned_targets
 from synthtrial.work.signals import noticed
 
 #: Replicate numbers of reference classifiers, below those of trials and of the grid.
@@ -40,7 +39,7 @@ def train_reference(task: Task, context: Context) -> None:
     config = TrainingConfig(**payload["training"])
     multi_label: bool = dataset.info["multi_label"]
     rows = fitted_rows(payload, context, study)
-    targets_NK = context.targets("dataset", dataset.id, config.label_policy, study)
+    targets_NK = learned_targets(payload, context, study, config)
     regimen = payload.get("regimen", max(study.settings.regimens))
     validation = context.held_out("validation", dataset.id, payload["split"], regimen, study)
     _, channels, size, _ = arrays.images_NCHW.shape
@@ -58,14 +57,11 @@ def train_reference(task: Task, context: Context) -> None:
     )
     arm = study.settings.reference.arm
 
-    def part(index: np.ndarray) -> Rows:
-        return Rows([(arrays.images_NCHW, index)], targets_NK[index])
-
     with noticed() as interrupted:
         result = fit(
             model,
-            part(rows),
-            part(validation),
+            Rows([(arrays.images_NCHW, rows)], targets_NK[rows]),
+            judged_rows(validation, payload, context, study, config),
             config,
             multi_label=multi_label,
             classes=arrays.labels.classes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def select(task: Task, context: Context) -> None:
     stopped: Counter[str] = Counter()
     rows = mine.select(["trial_id", "status", "configuration", "validation"]).to_pylist()
     for row in sorted(rows, key=lambda row: wanted.index(row["trial_id"])):
-        value = _score(row, metric)
+        value = _score(row, metric, task.payload.get("select_over"))
         scores[row["configuration"]].append(-np.inf if value is None else value)
         stopped[row["configuration"]] += row["status"] == "stopped"
     ranking = sorted(
@@ -85,7 +86,7 @@ def _no_choice(metric: str, trials: int, stopped: int) -> str:
     )
 
 
-def _score(row: dict[str, Any], metric: str) -> float | None:
+def _score(row: dict[str, Any], metric: str, over: Sequence[str] | None) -> float | None:
     if row["status"] != "done" or not row["validation"]:
         return None
-    return score({metric: row["validation"][metric]}, metric)
+    return score({metric: row["validation"][metric]}, metric, over)

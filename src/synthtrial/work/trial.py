@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -15,30 +14,19 @@ import numpy as np
 from synthtrial.classify.augment import compose
 from synthtrial.classify.evaluation import predict
 from synthtrial.classify.metrics import evaluate
-from synthtrial.classify.rows import Rows
 from synthtrial.classify.training import FitResult, build_model, fit
 from synthtrial.config import TrainingConfig
-from synthtrial.data.labels import locate
-from synthtrial.data.lineage import check_lineage
+from synthtrial.data.lineage import LEAKY, check_lineage
 from synthtrial.identity import canonical_json, code_digest
 from synthtrial.store.artifacts import Descent, draft
 from synthtrial.study import Study
-from synthtrial.synthesis.balance import read_allocation
-from synthtrial.tasks import Task, metric_name
+from synthtrial.tasks import REAL_ONLY, Task, metric_name
 from synthtrial.work.context import Context
 from synthtrial.work.fitting import checkpoints_of
-from synthtrial.work.images import lineage_of_images, made_images
+from synthtrial.work.images import lineage_of_images
 from synthtrial.work.judge import check_quality
+from synthtrial.work.rows import judged_rows, trial_rows
 from synthtrial.work.signals import noticed
-
-
-@dataclass(frozen=True)
-class _Added:
-    """Rows that an arm adds to the regimen's own."""
-
-    images_NCHW: np.ndarray
-    index: np.ndarray
-    targets_MK: np.ndarray
 
 
 def run_trial(task: Task, context: Context) -> str | None:
@@ -62,11 +50,9 @@ def run_trial(task: Task, context: Context) -> str | None:
     arrays = context.images("dataset", dataset.id, study)
     multi_label: bool = dataset.info["multi_label"]
     config = TrainingConfig(**payload["training"])
-    place = (dataset.id, payload["split"], payload["regimen"])
-    real = context.rows(*place, study)
-    validation = context.held_out("validation", *place, study)
-    targets_NK = context.targets("dataset", dataset.id, config.label_policy, study)
-    added = _added_rows(task, context, study, config)
+    if "synthetic" in payload["treatment"]:
+        check_quality(task, context, study)
+    rows = trial_rows(task, context, study, config)
     stamps = _stamps(task, context, study)
     device = context.device
     model = build_model(
@@ -81,26 +67,21 @@ def run_trial(task: Task, context: Context) -> str | None:
     treatment = payload["treatment"]
     arm = study.arms[task.trial.arm]
 
-    def held(rows: np.ndarray) -> Rows:
-        return Rows([(arrays.images_NCHW, rows)], targets_NK[rows]).to(device)
-
-    parts = [(arrays.images_NCHW, real), *((a.images_NCHW, a.index) for a in added)]
-    train_targets = np.concatenate([targets_NK[real], *(a.targets_MK for a in added)])
-    is_real = np.arange(len(train_targets)) < len(real)
     with noticed() as interrupted:
         result = fit(
             model,
-            Rows(parts, train_targets, is_real).to(device),
-            held(validation),
+            rows.train.to(device),
+            rows.validation.to(device),
             config,
             multi_label=multi_label,
             classes=arrays.labels.classes,
             metrics=[metric_name(m) for m in payload["metrics"]],
             select_by=_score_of_epochs(payload),
+            select_over=payload.get("checkpoint_over"),
             sampler=treatment["sampler"],
             class_weights=treatment["class_weights"],
             augment=compose([item.load() for item in arm.augment]),
-            steps=_matched_steps(task, context, config, len(real)),
+            steps=_matched_steps(task, context, config, rows.n_real),
             seed=payload["seed"],
             replicate=payload["replicate"],
             device=device,
@@ -110,24 +91,31 @@ def run_trial(task: Task, context: Context) -> str | None:
         )
     test = None
     if payload["evaluate_test"] and result.status == "done":
+        place = (dataset.id, payload["split"], payload["regimen"])
         kept = {"test": context.held_out("test", *place, study)}
         if study.settings.store.keep_logits:
-            kept["validation"] = validation
+            kept["validation"] = rows.held_out
+        held = {
+            role: judged_rows(mine, payload, context, study, config) for role, mine in kept.items()
+        }
         logits = {
-            role: predict(model, held(rows), precision=config.precision)
-            for role, rows in kept.items()
+            role: predict(model, mine.to(device), precision=config.precision)
+            for role, mine in held.items()
         }
         classes, names = arrays.labels.classes, [metric_name(m) for m in payload["metrics"]]
-        test = evaluate(names, logits["test"], targets_NK[kept["test"]], classes, multi_label)
+        tested = held["test"]
+        test = evaluate(
+            names, logits["test"], tested.targets_NK, classes, multi_label, tested.uncertain_NK
+        )
         if study.settings.store.keep_logits:
-            ids = {role: arrays.labels.sample_ids[rows] for role, rows in kept.items()}
+            ids = {role: arrays.labels.sample_ids[mine] for role, mine in kept.items()}
             _keep_logits(task, context, ids, logits, classes)
     context.writer.append(
         {
             **_about(task, study, context),
             **_outcome(result),
-            "n_real": len(real),
-            "n_added": len(train_targets) - len(real),
+            "n_real": rows.n_real,
+            "n_added": len(rows.train) - rows.n_real,
             "parameters": sum(p.numel() for p in model.parameters()),
             "test": test,
             "stamps": list(stamps),
@@ -146,29 +134,13 @@ def _score_of_epochs(payload: Mapping[str, Any]) -> str:
     return metric_name(payload.get("checkpoint_by", payload["metrics"][0]))
 
 
-def _added_rows(task: Task, context: Context, study: Study, config: TrainingConfig) -> list[_Added]:
-    treatment = task.payload["treatment"]
-    if "synthetic" in treatment:
-        check_quality(task, context, study)
-        made = made_images(treatment, context, study)
-        policy = config.label_policy
-        targets_MK = context.targets("synthetic", treatment["synthetic"], policy, study)
-        return [_Added(made.arrays.images_NCHW, made.rows, targets_MK[made.rows])]
-    if "repeat" in treatment:
-        allocation = read_allocation(context.artifact("allocation", treatment["repeat"]))
-        dataset = task.payload["dataset"]
-        real = context.images("dataset", dataset, study)
-        rows = locate(real.labels, allocation.source_ids)
-        targets_NK = context.targets("dataset", dataset, config.label_policy, study)
-        return [_Added(real.images_NCHW, rows, targets_NK[rows])]
-    return []
-
-
 def _matched_steps(task: Task, context: Context, config: TrainingConfig, n_real: int) -> int | None:
     """Return the steps that the arm named by ``steps_of`` takes with this configuration."""
     other = task.payload["treatment"].get("steps_of")
     if other is None:
         return None
+    if other == REAL_ONLY:
+        return config.epochs * -(-n_real // config.batch_size)
     n_added: int = context.artifact("allocation", other).info["images"]
     return config.epochs * -(-(n_real + n_added) // config.batch_size)
 
@@ -180,7 +152,10 @@ def _stamps(task: Task, context: Context, study: Study) -> tuple[str, ...]:
     added = tuple(
         (key, treatment[key]) for key in ("synthetic", "kept", "repeat") if key in treatment
     )
-    return _check_lineage(context, study, place, added, task.trial.arm)
+    stamps = _check_lineage(context, study, place, added, task.trial.arm)
+    if "validation_made" in payload and "synthetic" in treatment:
+        return tuple(sorted({*stamps, LEAKY}))  # the study allows it, or would not have been loaded
+    return stamps
 
 
 @lru_cache(maxsize=64)  # the same for a whole grid

@@ -301,3 +301,28 @@ def test_a_cell_is_decided_when_some_of_its_trials_were_stopped(stopped):
     assert trial.id in select.needs
     plan.done.update(set(select.needs) - {trial.id})
     assert plan.is_ready(select)
+
+
+def test_classes_may_choose_for_themselves_and_share_trials_where_they_agree(tiny):
+    study = load("digits", tiny("protocol.select_over=per_class", "protocol.select_by=recall"))
+    plan = build(study, None)
+    cells = [cell for cell in plan.selections if (cell.arm, cell.regimen) == ("none", 1.0)]
+    assert [cell.target for cell in cells] == ["8", "9"]
+    selects = [plan.tasks[plan.selections[cell]] for cell in cells]
+    assert [task.payload["select_over"] for task in selects] == [["8"], ["9"]]
+    assert selects[0].payload["trials"] == selects[1].payload["trials"]
+    first, other = study.configurations
+    added = plan.expand(cells[0], first)
+    assert {task.trial.replicate for task in added} == {0, 1}
+    assert plan.expand(cells[1], first) == []  # the same trainings serve both
+    assert len(plan.expand(cells[1], other)) == 2
+
+
+def test_choosing_by_all_classes_leaves_ids_as_they_were(tiny):
+    overrides = tiny("protocol.select_by=recall")
+    plain = set(build(load("digits", overrides), None).tasks)
+    chosen = build(load("digits", [*overrides, "protocol.select_over=macro_chosen"]), None)
+    trials = {task.id for task in chosen.tasks.values() if task.kind == "trial"}
+    assert not trials & plain  # the kept epoch is another one
+    others = {task.id for task in chosen.tasks.values() if task.kind not in ("trial", "select")}
+    assert others <= plain

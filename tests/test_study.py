@@ -177,3 +177,72 @@ def test_shipped_studies_are_found_wherever_the_working_directory_is(tmp_path, m
     monkeypatch.chdir(tmp_path)
     assert isinstance(shipped_studies()["digits"], Path)
     assert dataclasses.is_dataclass(load("digits").settings)
+
+
+def test_a_study_may_say_only_what_differs_from_another(tmp_path):
+    child = tmp_path / "child.yaml"
+    child.write_text(
+        "base: digits\nname: child\ntraining: {epochs: 3}\narms: {none: {}, gan: {synthetic: true}}\n"
+    )
+    study, parent = load(child), load("digits")
+    assert study.name == "child"
+    assert list(study.arms) == ["none", "gan"]  # what the user names is replaced, ...
+    assert study.settings.training.epochs == 3
+    assert study.settings.training.checkpoint == "best"  # ... what has fields is merged
+    assert study.configurations == parent.configurations
+    assert study.settings.regimens == parent.settings.regimens
+    grandchild = tmp_path / "grandchild.yaml"
+    grandchild.write_text("base: child.yaml\nname: grandchild\nseed: 7\n")
+    assert load(grandchild).settings.training.epochs == 3
+    assert load(grandchild, ["training.epochs=5"]).settings.training.epochs == 5
+
+
+def test_a_base_that_is_missing_or_leads_back_is_one_error(tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text("base: digit\nname: study\n")
+    with pytest.raises(ConfigError, match="unknown study 'digit': did you mean 'digits'"):
+        load(study)
+    study.write_text("base: other.yaml\nname: study\n")
+    (tmp_path / "other.yaml").write_text("base: study.yaml\nname: other\n")
+    with pytest.raises(ConfigError, match="leads back to this study"):
+        load(study)
+
+
+def test_the_chest_studies_differ_where_their_documentation_says():
+    strict, twin, paper, run = map(
+        load, ("chexpert", "chexpert_train", "chexpert_paper", "chexpert_as_run")
+    )
+    assert not strict.settings.allow_leakage
+    assert strict.settings.split.by == "group"
+    assert len(strict.configurations) == len(paper.configurations) == 18
+    assert (strict.settings.gan_training.fit_on, twin.settings.gan_training.fit_on) == (
+        "subset",
+        "train",
+    )
+    assert twin.arms.keys() == strict.arms.keys()
+    assert list(paper.arms) == list(run.arms) == ["none", "standard", "gan"]
+    assert paper.settings.allow_leakage
+    assert run.settings.allow_leakage
+    assert run.settings.split.validation_made
+    assert (run.settings.split.by, run.settings.split.test_by) == ("image", "group")
+    assert run.settings.protocol.select_by == "neg_log_loss"
+    assert run.arms["standard"].settings.augment_only == list(strict.minority)
+    assert run.generator.name == "external"
+    assert len(run.dataset.load().classes) == 13
+    assert len(strict.dataset.load().classes) == 14
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("arms.long.steps_of=long", "no other arm that adds synthetic images, or nothing"),
+        ("arms.odd.shuffle_labels=true", "adds no synthetic images that have labels"),
+        ("arms.odd.augment_only=[8]", "augment_only: it has no transforms"),
+        ("training.smoothing=[0.9, 0.1]", "the smallest and the largest number"),
+        ("training.smoothing=[0.9]", "the smallest and the largest number"),
+        ("arms.x.repeat=none", "repeat: 'none' is not an arm that adds synthetic images"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load("digits", [override])

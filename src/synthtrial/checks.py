@@ -45,6 +45,7 @@ _LEAST: Mapping[str, Mapping[str, float]] = {
     "engine.ray": {"cpus_per_task": 1, "gan_processes": 1, "max_failures": 0, "wait_seconds": 0},
     "store": {"shard_bytes": 1},
     "balance": {"count": 1},
+    "cams": {"images": 2},
 }
 _ABOVE_ZERO: Mapping[str, Sequence[str]] = {
     "training": ("learning_rate",),
@@ -109,6 +110,14 @@ def find_problems(study: Study) -> list[str]:
     ):
         if metric not in known:
             problems.append(f"{label} is '{metric}', which metrics does not list: {known}")
+    making = [name for name, arm in arms.items() if arm.settings.synthetic]
+    if settings.cams.arm is not None and settings.cams.arm not in making:
+        problems.append(
+            f"cams.arm: '{settings.cams.arm}' is not an arm that adds synthetic images: "
+            f"{suggest(settings.cams.arm, making)}"
+        )
+    if settings.cams.arm is not None and not study.minority:
+        problems.append("cams needs classes of interest: set statistics.minority")
     if arms and settings.statistics.baseline not in arms:
         problems.append(
             f"statistics.baseline: unknown arm '{settings.statistics.baseline}': "

@@ -292,6 +292,22 @@ class StatisticsConfig:
 
 
 @dataclass(frozen=True)
+class CamConfig:
+    """Class activation maps: where one trained classifier looks, in real and in made images.
+
+    They are of the first replicate of an arm's chosen configuration at the largest regimen; real
+    images are those of the test set.
+
+    Attributes:
+        arm: that adds made images; None makes no maps.
+        images: real and made ones of each class of interest whose maps are compared.
+    """
+
+    arm: str | None = None
+    images: int = 40
+
+
+@dataclass(frozen=True)
 class StoreConfig:
     """Where results are kept.
 
@@ -329,6 +345,7 @@ class StudySettings:
         metrics: names of the metrics that every evaluation computes.
         reference: the classifier that judges made images.
         quality: how made images are measured.
+        cams: of which classifier class activation maps are made.
         allow_leakage: run trials whose images descend from held-out groups, and stamp them LEAKY.
     """
 
@@ -345,6 +362,7 @@ class StudySettings:
     gan_training: GanTrainingConfig = field(default_factory=GanTrainingConfig)
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
+    cams: CamConfig = field(default_factory=CamConfig)
     classifier: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     grid: dict[str, list[Any]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Protocol, get_args
 
+from synthtrial.engines import uses_gpus
 from synthtrial.engines.base import Cause, Engine, Outcome
 from synthtrial.errors import StoreError
 from synthtrial.estimates import Clock
@@ -50,7 +51,7 @@ class Drive:
         self._engine = engine
         self._writer = writer
         self._listener = listener
-        self.clock = Clock(plan, store)
+        self.clock = Clock(plan, store, gpu=uses_gpus(plan.study.settings.engine))
         self._dependents: dict[str, list[Task]] = defaultdict(list)
         self._queue: list[tuple[int, float, int, Task]] = []
         self._queued: set[str] = set()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from synthtrial.drive import Drive, Listener
-from synthtrial.engines import make_engine
+from synthtrial.engines import make_engine, uses_gpus
 from synthtrial.engines import submissions as subs
 from synthtrial.engines.base import DurableEngine
 from synthtrial.engines.slurm.costs import check_budget
@@ -61,7 +61,7 @@ def run(
             if study.settings.engine.name == "slurm":
                 subs.forgive(store, study.name)
         plan = _ready(plan, store, where)
-        check_budget(plan, Clock(plan, store))
+        check_budget(plan, Clock(plan, store, gpu=uses_gpus(study.settings.engine)))
         with make_engine(study, store) as engine, RecordWriter(store) as writer:
             Drive(plan, store, engine, writer, listener).loop()
     return plan
@@ -98,7 +98,7 @@ def advance(
             subs.forgive(store, study.name)
         plan = _ready(build(study, store), store, where)
         if forgive:
-            check_budget(plan, Clock(plan, store))
+            check_budget(plan, Clock(plan, store, gpu=uses_gpus(study.settings.engine)))
         engine = make_engine(study, store)
         if not isinstance(engine, DurableEngine):
             raise ConfigError(

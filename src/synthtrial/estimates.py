@@ -17,12 +17,14 @@ from typing import Any
 
 from synthtrial.config import TrainingConfig
 from synthtrial.plan import Plan
+from synthtrial.registry import Component
 from synthtrial.store.artifacts import Store
 from synthtrial.store.records import read_records
 from synthtrial.tasks import Task, Trial
 
 _OVERHEAD_SECONDS = 0.02
 _ROUGH_STEP_MILLISECONDS = 50.0
+_GPU_STEP_SECONDS = 0.01  # to launch the kernels of a step, however few the images
 _RECORD_BYTES = 1500
 _EXTRA_SHARE = 0.15  # of added images, before the allocation is known
 
@@ -45,14 +47,22 @@ class Estimate:
 
 
 class Clock:
-    """Expected seconds of each task of a plan."""
+    """Expected seconds of each task of a plan.
 
-    def __init__(self, plan: Plan, store: Store | None) -> None:
-        self._plan = plan
+    Args:
+        plan: of a study.
+        store: whose records say what steps take; None for none.
+        gpu: guess for a GPU of a data centre, and not for a processor core, where nothing has been
+            measured and the component says what it takes there.
+    """
+
+    def __init__(self, plan: Plan, store: Store | None, *, gpu: bool = False) -> None:
+        self._plan, self._gpu = plan, gpu
         source = plan.study.dataset.load()
         self._rows: int = source.expected_rows
         self._image_bytes = math.prod(source.image_shape)
-        self._measured = _measured_step_seconds(store) if store is not None else {}
+        self._pixels = math.prod(source.image_shape[1:])
+        self._measured = _measured_step_seconds(store, plan.study.name) if store else {}
         self._trainings: dict[tuple[Any, ...], TrainingConfig] = {}
 
     def seconds(self, task: Task) -> float:
@@ -61,15 +71,15 @@ class Clock:
             return self._trial_seconds(task)
         study = self._plan.study
         if task.kind == "train_gan" and study.generator is not None:
-            component = study.generator.component
-            rough: float = component.step_milliseconds or _ROUGH_STEP_MILLISECONDS
-            return rough * study.settings.gan_training.steps / 1e3
+            config = study.settings.gan_training
+            images = config.global_batch * config.discriminator_steps
+            return config.steps * self._step_seconds(study.generator.component, images)
         if task.kind == "reference":
             training = study.reference_training
             rows = self._training_rows(task.payload.get("regimen", 1.0))
             steps = training.epochs * math.ceil(rows / training.batch_size)
-            step = study.classifier.component.step_milliseconds or _ROUGH_STEP_MILLISECONDS
-            return _OVERHEAD_SECONDS + step * min(steps, training.max_steps or steps) / 1e3
+            step = self._step_seconds(study.classifier.component, training.batch_size)
+            return _OVERHEAD_SECONDS + step * min(steps, training.max_steps or steps)
         if task.kind == "prepare":
             return 0.5 + self._rows / 3000
         return 0.2
@@ -124,9 +134,22 @@ class Clock:
         return self._trainings[key]
 
     def _trial_seconds(self, task: Task) -> float:
-        rough = self._plan.study.classifier.component.step_milliseconds
-        step = self._measured.get(self._key(task), (rough or _ROUGH_STEP_MILLISECONDS) / 1e3)
+        assert task.trial is not None
+        key = self._key(task)
+        step = self._measured[key] if key in self._measured else self._rough(task.trial)
         return _OVERHEAD_SECONDS + self._steps(task) * step
+
+    def _rough(self, trial: Trial) -> float:
+        batch_size = self._training(trial).batch_size
+        return self._step_seconds(self._plan.study.classifier.component, batch_size)
+
+    def _step_seconds(self, component: Component, images: int) -> float:
+        """Return what a training step of so many images takes, by a rough guess."""
+        pixels = images * self._pixels
+        if self._gpu and component.gpu_pixel_nanoseconds is not None:
+            return _GPU_STEP_SECONDS + component.gpu_pixel_nanoseconds * pixels / 1e9
+        step = component.step_milliseconds or _ROUGH_STEP_MILLISECONDS
+        return step / 1e3 + component.pixel_nanoseconds * pixels / 1e9
 
 
 @lru_cache(maxsize=4096)
@@ -134,12 +157,16 @@ def _batch_size(configuration: str) -> int:
     return int(json.loads(configuration).get("batch_size", 0))
 
 
-def _measured_step_seconds(store: Store) -> dict[tuple[str, int], float]:
-    """Return the mean seconds of a step by (arm, batch size) over this store's records."""
+def _measured_step_seconds(store: Store, study: str) -> dict[tuple[str, int], float]:
+    """Return the mean seconds of a step by (arm, batch size) over this study's records.
+
+    Other studies in the store may have other networks and images.
+    """
     totals: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    columns = ["kind", "status", "arm", "configuration", "seconds", "steps"]
+    columns = ["study", "kind", "status", "arm", "configuration", "seconds", "steps"]
     for row in read_records(store).select(columns).to_pylist():
-        if row["kind"] == "trial" and row["status"] == "done" and row["steps"]:
+        mine = row["study"] == study and row["kind"] == "trial" and row["status"] == "done"
+        if mine and row["steps"]:
             total = totals[row["arm"], _batch_size(row["configuration"])]
             total[0] += row["seconds"]
             total[1] += row["steps"]

@@ -59,6 +59,42 @@ def trial_task(
     return Task("trial", id_, label, place.needs, payload, study.digest, trial)
 
 
+def cam_task(study: Study, trial: Task) -> Task | None:
+    """Return the task that draws the activation maps of a trial's classifier; None for most."""
+    place = trial.trial
+    assert place is not None
+    if not keeps_weights(study, place):
+        return None
+    images = image_set(study, study.arms[place.arm], place.regimen, place.draw).treatment
+    payload = {
+        "dataset": trial.payload["dataset"],
+        "split": trial.payload["split"],
+        "images": dict(images),
+        "trial": dict(trial.payload),  # its classifier can be trained anew where it was not kept
+        "place": dataclasses.asdict(place),
+        "classes": sorted(study.minority),
+        "count": study.settings.cams.images,
+    }
+    label = f"activation maps of {place.arm}, regimen {place.regimen:g}"
+    needs = [trial.payload["dataset"], trial.payload["split"], *images.values(), trial.id]
+    return make_task(study, "cams", label, needs, payload)
+
+
+def keeps_weights(study: Study, trial: Trial) -> bool:
+    """Whether a trial's classifier is kept for class activation maps."""
+    return (
+        trial.stage == "replicate"
+        and trial.arm == study.settings.cams.arm
+        and trial.regimen == max(study.settings.regimens, key=_size)
+        and trial.replicate == 0
+    )
+
+
+def _size(regimen: float) -> tuple[bool, float]:
+    """Order regimens by size, as far as that is known: all of the training set is the largest."""
+    return (regimen == 1, regimen)
+
+
 _MADE = ("synthetic", "kept", "dose", "repeat", "steps_of")
 
 

@@ -5,7 +5,7 @@ digest of its ``payload``: everything its result depends on, and nothing else. N
 about progress; it is read off the artifacts and records every time.
 
     prepare -> split -> allocate -> reference -> train_gan -> synthesize -> filter -> assess
-            -> trial (grid) -> select -> trial (replicate) -> exhibits
+            -> trial (grid) -> select -> trial (replicate) -> exhibits, cams
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synthtrial.errors import ConfigError, suggest
-from synthtrial.graph import fixed_tasks, selections, trial_task
+from synthtrial.graph import cam_task, fixed_tasks, selections, trial_task
 from synthtrial.store.artifacts import Store, exists, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.study import Study
@@ -147,10 +147,16 @@ class Plan:
         for replicate in self._replicates(cell):
             task = trial_task(self.study, cell, "replicate", replicate, configuration)
             task = dataclasses.replace(task, needs=(*task.needs, select))
-            if task.id not in self.tasks:
-                self.tasks[task.id] = task
-                added.append(task)
+            maps = cam_task(self.study, task) if self._draws_maps(cell) else None
+            for item in filter(None, (task, maps)):
+                if item.id not in self.tasks:
+                    self.tasks[item.id] = item
+                    added.append(item)
         return added
+
+    def _draws_maps(self, cell: Cell) -> bool:
+        """Whether maps may be drawn for a choice: where classes choose, for the first of them."""
+        return cell.target in (None, *sorted(self.study.minority)[:1])
 
     def _replicates(self, cell: Cell) -> list[int]:
         """Return the replicates that a cell is to have."""
@@ -308,7 +314,10 @@ def _look_up(plan: Plan, store: Store) -> None:
     plan.done.update(task.id for task in plan.tasks.values() if is_committed(store, task))
     for cell, select in plan.selections.items():
         if select in plan.done:
-            plan.expand(cell, read_artifact(store, "selection", select).info["configuration"])
+            added = plan.expand(
+                cell, read_artifact(store, "selection", select).info["configuration"]
+            )
+            plan.done.update(task.id for task in added if is_committed(store, task))
     table = read_records(store)
     names = ("trial_id", "status", "attempt", "message", "started_at")
     columns = [table[name].to_pylist() for name in names]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.engines import packs_text
+from synthtrial.engines import packs_text, uses_gpus
 from synthtrial.engines.slurm.costs import bill
 from synthtrial.engines.slurm.engine import SlurmEngine
 from synthtrial.estimates import Clock
@@ -29,18 +29,21 @@ from synthtrial.progress import (
 from synthtrial.published import Published, load_published
 from synthtrial.store.artifacts import Store, read_artifact
 
+_LONG_SECONDS = 24 * 3600.0  # of one core: what somebody will want a GPU for
 _SHOWN_RARE = 3  # classes, where the study names none of interest
 
 
 def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:
     """Return what `plan` says, for programs."""
-    estimate = Clock(plan, store).total(plan.to_do())
+    gpu = uses_gpus(plan.study.settings.engine)
+    estimate = Clock(plan, store, gpu=gpu).total(plan.to_do())
     return {
         "study": plan.study.name,
         "store": plan.study.settings.store.path,
         "data": outlook_json(outlook(plan.study), _published(plan)),
         "stages": stage_counts(plan),
         "estimate": {
+            "gpu": gpu,
             "core_seconds": round(estimate.seconds, 1),
             "bytes": estimate.bytes,
             "files": estimate.files,
@@ -64,12 +67,13 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
         f"{settings.protocol.replicates} replicates, protocol {settings.protocol.kind}"
     )
     show_outlook(console, plan, outlook(plan.study), _published(plan))
-    clock = Clock(plan, store)
+    gpu = uses_gpus(settings.engine)
+    clock = Clock(plan, store, gpu=gpu)
     core_seconds: Counter[str] = Counter()
     for task in plan.to_do():
         core_seconds[stage_of(task)] += round(1000 * clock.seconds(task))
     table = Table(box=None, pad_edge=False)
-    for column in ("stage", "done", "to do", "failed", "core time"):
+    for column in ("stage", "done", "to do", "failed", "GPU time" if gpu else "core time"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage, (settled, total, failed) in stage_totals(plan).items():
         seconds = duration(core_seconds[stage] / 1000) if core_seconds[stage] else ""
@@ -95,9 +99,16 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
     if settings.engine.name != "slurm":
         console.print(f"Packs: {packs_text(len(plan.to_do()) + plan.undecided, settings.engine)}")
     console.print(
-        f"To do: about {duration(estimate.seconds)} of one core ({basis}), "
+        f"To do: about {duration(estimate.seconds)} of one {'GPU' if gpu else 'core'} ({basis}), "
         f"{human_bytes(estimate.bytes)} in about {estimate.files} files in {settings.store.path}"
     )
+    on_gpu = Clock(plan, None, gpu=True).total(plan.to_do()).seconds
+    if not gpu and estimate.seconds > _LONG_SECONDS and on_gpu < estimate.seconds:
+        console.print(
+            "With engine.device=cuda, or a site with GPUs: about "
+            f"{on_gpu / 3600:,.0f} GPU-hours on "
+            "GPUs of a data centre (a rough guess)"
+        )
 
 
 def _published(plan: Plan) -> Published | None:

@@ -34,6 +34,7 @@ STAGES = {
     "grid": "grid trials",
     "select": "select",
     "replicate": "replicate trials",
+    "cams": "activation maps",
     "exhibits": "exhibits",
 }
 

@@ -31,6 +31,8 @@ class Component:
         implementation: ``"module:attribute"``, imported by :meth:`load` and not before.
         step_milliseconds: rough cost of a training step on one processor core, for estimates made
             before anything has been measured.
+        pixel_nanoseconds: what comes on top for each pixel of each image of a step.
+        gpu_pixel_nanoseconds: all of it on a GPU of a data centre, in mixed precision.
         identity: ``"module:function"``, where ids keep something else of the options than those
             off their defaults: called with the options, it returns plain data by name. It leaves
             out what changes no result, such as a path, and may add what does, such as the digest
@@ -48,6 +50,8 @@ class Component:
     config: type[Any]
     implementation: str
     step_milliseconds: float | None = None
+    pixel_nanoseconds: float = 0.0
+    gpu_pixel_nanoseconds: float | None = None
     identity: str | None = None
     certain: bool = False
     trained: bool = True

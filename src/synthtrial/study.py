@@ -183,12 +183,32 @@ def load(study: str | Path, overrides: Sequence[str] = (), engine: str | None = 
         ConfigError: no such study, bad YAML, an unknown key, a wrong type, an unknown plug-in, or
             settings that contradict each other.
     """
-    raw: Any = _read(_find(str(study), "study", shipped_studies()))
+    raw: Any = _with_base(_find(str(study), "study", shipped_studies()))
     if engine is not None:
         section = _read(_find(engine, "engine", shipped_engines()))
         raw = OmegaConf.merge(raw, {"engine": section})
     words = [str(study), *overrides, *(["--engine", engine] if engine else [])]
     return _check(_override(raw, overrides), str(study), words)
+
+
+def _with_base(path: Path, within: tuple[Path, ...] = ()) -> Any:
+    """Read a study; where it names a ``base``, return that study with what this one says instead.
+
+    A section whose keys the user names (arms, grid, plug-ins) replaces the one of the base.
+    """
+    raw: Any = _read(path)
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    beside = path.parent / str(base)
+    place = beside if beside.is_file() else _find(str(base), "study", shipped_studies())
+    if place in (path, *within):
+        raise ConfigError(f"{path}: the base '{base}' leads back to this study; name another one")
+    parent = _with_base(place, (path, *within))
+    for section in _OPEN_SECTIONS:
+        if section in raw:
+            parent.pop(section, None)
+    return OmegaConf.merge(parent, raw)
 
 
 def _read(path: Path) -> DictConfig:

@@ -23,6 +23,7 @@ TaskKind = Literal[
     "assess",
     "select",
     "trial",
+    "cams",
     "exhibits",
 ]
 Stage = Literal["grid", "replicate"]
@@ -38,6 +39,7 @@ ARTIFACT_KINDS: Mapping[TaskKind, str] = {
     "filter": "filtered",
     "assess": "quality",
     "select": "selection",
+    "cams": "cams",
     "exhibits": "exhibits",
 }
 #: Replicate number of the grid's own seed: never one of the reported replicates 0, 1, 2, ...

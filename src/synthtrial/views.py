@@ -230,7 +230,9 @@ def artifacts_in_use(store: Store, study: Study) -> set[tuple[str, str]]:
 
 
 def _artifacts(plan: Plan) -> set[tuple[str, str]]:
-    return {(ARTIFACT_KINDS.get(task.kind, "predictions"), task.id) for task in plan.tasks.values()}
+    kept = {(ARTIFACT_KINDS[t.kind], t.id) for t in plan.tasks.values() if t.kind != "trial"}
+    trials = [task.id for task in plan.tasks.values() if task.kind == "trial"]
+    return kept | {(kind, id_) for id_ in trials for kind in ("predictions", "weights")}
 
 
 def collect(

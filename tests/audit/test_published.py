@@ -76,6 +76,26 @@ def test_what_the_table_does_not_hold_is_none(paper, regimen, class_, arm):
     assert paper.score(regimen, class_, arm) is None
 
 
+def test_printed_gaps_are_found_by_regimen_and_arm(paper):
+    assert (paper.gap("1 %", "none"), paper.gap(0.01, "gan")) == (0.06, 0.03)
+    assert paper.gap(0.1, "none") == 0.04
+    assert paper.gap(1.0, "gan") is None
+    assert paper.gap("1 %", "standard") is None
+    assert paper.gap("2 %", "gan") is None
+
+
+@pytest.mark.parametrize(
+    ("gaps", "message"),
+    [
+        ({"5 %": {"gan": 0.1}}, "gaps: unknown '5 %'"),
+        ({"all": {"gans": 0.1}}, "gaps.all: unknown 'gans'"),
+        ({"all": {"gan": math.inf}}, "gaps.all.gan is inf"),
+    ],
+)
+def test_gaps_of_what_is_unknown_are_refused(small, gaps, message):
+    assert message in refusal(small(gaps=gaps))
+
+
 def test_a_table_without_counts_has_no_totals(small):
     table = load_published(small())
     assert table.total("all") is table.printed_total("all") is table.synthetic("all", "a") is None

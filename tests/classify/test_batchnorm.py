@@ -20,7 +20,18 @@ def test_one_value_of_each_channel_is_normalised_by_running_statistics():
         nn.BatchNorm2d(3)(x)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 2, 1), (4, 3, 5, 5)])
+def test_two_values_that_are_nearly_equal_make_no_gradient_explode():
+    x = torch.tensor([1.0, 1.0 + 1e-6]).view(2, 1, 1, 1)
+    gradients = []
+    for layer in (nn.BatchNorm2d(1, eps=1e-12), SteadyBatchNorm2d(1, eps=1e-12)):
+        y = x.clone().requires_grad_()
+        (layer(y) * torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)).sum().backward()
+        gradients.append(float(y.grad.abs().max()))
+    assert gradients[1] < 10
+    assert not gradients[0] < 1e3  # it is far larger, or NaN
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 1, 1), (1, 3, 2, 4), (4, 3, 5, 5)])
 def test_every_other_batch_is_treated_as_by_torch(shape):
     plain = nn.BatchNorm2d(3, eps=1e-3, momentum=0.2)
     (replaced,) = steady(nn.Sequential(plain))

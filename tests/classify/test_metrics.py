@@ -168,3 +168,39 @@ def test_large_logits_do_not_overflow():
     logits = np.array([[1e4, -1e4], [-1e4, 1e4]], dtype=np.float32)
     np.testing.assert_allclose(probabilities(logits, multi_label=False), np.eye(2))
     np.testing.assert_allclose(probabilities(logits, multi_label=True), np.eye(2))
+
+
+def test_log_loss_is_negated_so_that_higher_is_better():
+    from sklearn.metrics import log_loss
+
+    from synthtrial.classify.metrics import neg_log_loss
+
+    random = np.random.default_rng(0)
+    scores_NK = random.dirichlet(np.ones(3), 50)
+    targets_NK = np.eye(3)[random.integers(0, 3, 50)]
+    expected = -log_loss(targets_NK.argmax(1), scores_NK, labels=[0, 1, 2])
+    assert neg_log_loss(scores_NK, targets_NK, multi_label=False) == pytest.approx(expected)
+    several_NK = (random.random((50, 3)) < 0.4).astype(float)
+    expected = -np.mean([log_loss(several_NK[:, k], scores_NK[:, k]) for k in range(3)])
+    assert neg_log_loss(scores_NK, several_NK, multi_label=True) == pytest.approx(expected)
+    several_NK[0, 0] = np.nan  # an ignored label
+    assert neg_log_loss(scores_NK, several_NK, multi_label=True) != pytest.approx(expected)
+    certain = np.array([[1.0, 0.0]])
+    assert np.isfinite(neg_log_loss(certain, 1 - certain, multi_label=True))
+
+
+def test_uncertain_labels_are_left_out_where_the_metric_says_so():
+    logits_NK = np.array([[2.0], [1.0], [0.0], [-1.0]])
+    targets_NK = np.array([[1.0], [0.0], [1.0], [0.0]])
+    uncertain_NK = np.array([[False], [False], [True], [False]])
+    both = evaluate(["auc", "auc_certain"], logits_NK, targets_NK, ["a"], True, uncertain_NK)
+    assert both == {"auc": {"a": 0.75}, "auc_certain": {"a": 1.0}}
+    same = evaluate(["auc", "auc_certain"], logits_NK, targets_NK, ["a"], True)
+    assert same["auc"] == same["auc_certain"]
+
+
+def test_a_score_may_be_the_mean_over_some_classes():
+    metrics = {"auc": {"a": 0.5, "b": 0.9, "c": None}}
+    assert score(metrics, "auc") == pytest.approx(0.7)
+    assert score(metrics, "auc", ["b", "c"]) == pytest.approx(0.9)
+    assert score(metrics, "auc", ["c"]) is None

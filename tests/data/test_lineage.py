@@ -80,3 +80,43 @@ def test_a_split_that_is_not_there_is_an_error(place):
 
 def test_unknown_groups_are_stamped(place):
     assert check(place, groups_known=False) == ("GROUPS UNKNOWN",)
+
+
+@pytest.fixture(scope="module")
+def crossing(tmp_path_factory):
+    """A split of single images, whose groups are on several sides."""
+    store = open_store(tmp_path_factory.mktemp("crossing") / "store")
+    table = open_toy(ToyConfig(rows=200)).label_table()
+    split = make_split(table, SplitConfig(by="image"), ImbalanceConfig(), seed=0, draw=0)
+    with draft(store, "split", "draw0", inputs={}) as making:
+        write_split(making.path, split, crossing=True)
+    return store, {0: split}
+
+
+def test_a_group_that_is_trained_and_judged_on_is_a_leak_without_any_made_image(crossing):
+    with pytest.raises(LeakageError, match=r"group 'site-.* is trained on and judged on.*split.by"):
+        check(crossing)
+    assert check(crossing, allow=True) == ("LEAKY",)
+
+
+def test_groups_that_are_not_known_cannot_cross(crossing):
+    assert check(crossing, groups_known=False) == ("GROUPS UNKNOWN",)
+
+
+def test_a_regimen_that_shares_no_group_with_what_is_judged_is_no_leak(crossing):
+    store, splits = crossing
+    split = splits[0]
+    judged = {split.group_ids[row] for row in split.rows(("validation", "unused", "test"))}
+    clean = [
+        split.sample_ids[row] for row in split.rows("train") if split.group_ids[row] not in judged
+    ]
+    assert clean
+    stamps = check_lineage(
+        store, (), split, training_ids=set(clean), groups_known=True, allow=False
+    )
+    assert stamps == ()
+
+
+def test_made_images_of_a_crossing_split_leak_too(crossing):
+    descent = Descent("draw0", ("train",), 0.5)
+    assert check(crossing, descent, allow=True) == ("LEAKY",)

@@ -13,9 +13,11 @@ from synthtrial.data.splits import (
     ROLES,
     SplitTable,
     check_split,
+    crossing_rows,
     describe_split,
     groups_of,
     make_split,
+    read_groups,
     read_split,
     select,
     write_split,
@@ -273,3 +275,117 @@ def test_a_split_with_a_divided_group_is_never_written(tmp_path):
     with pytest.raises(DataError, match="must not share a group"):
         write_split(tmp_path, split)
     assert not list(tmp_path.iterdir())
+
+
+BY_IMAGE = SplitConfig(by="image")
+
+
+def test_a_split_by_image_deals_single_images_and_says_whose_group_crosses():
+    table = toy_table(False)
+    split = make_split(table, BY_IMAGE, ImbalanceConfig(), seed=0, draw=0)
+    crossing = crossing_rows(split)
+    assert 0 < crossing.sum() == describe_split(split, table)["crossing"]
+    sides = np.array([role.replace("removed", "train") for role in split.roles])
+    for row in range(len(split)):
+        mine = split.group_ids == split.group_ids[row]
+        assert crossing[row] == (len(set(sides[mine])) > 1)
+    whole = make_split(table, SPLIT, ImbalanceConfig(), seed=0, draw=0)
+    assert describe_split(whole, table)["crossing"] == 0
+    counts = describe_split(split, table)["rows"]
+    assert abs(counts["test"] - 0.25 * len(table)) <= 2  # of images, stratum by stratum
+    ungrouped = toy_table(False, groups=False)
+    other = make_split(ungrouped, SPLIT, ImbalanceConfig(), seed=0, draw=0)
+    assert (other.roles == split.roles).all(), "as if every image were a group"
+    np.testing.assert_array_equal(other.ranks, split.ranks)
+    assert not crossing_rows(other).any()
+
+
+def test_a_test_set_by_group_stays_whole_where_the_rest_is_dealt_by_image():
+    table = toy_table(True)
+    config = SplitConfig(by="image", test_by="group", validation=0.2)
+    split = make_split(table, config, ImbalanceConfig(), seed=0, draw=0)
+    judged = groups_of(split, split.rows("test"))
+    rest = groups_of(split, split.rows(("train", "removed", "validation", "unused")))
+    assert not judged & rest
+    validated = groups_of(split, split.rows("validation"))
+    assert validated & groups_of(split, split.rows("train"))
+    same_test = make_split(table, SplitConfig(validation=0.2), ImbalanceConfig(), seed=0, draw=0)
+    assert ids(same_test, same_test.rows("test")) == ids(split, split.rows("test"))
+    crossing = crossing_rows(split)
+    assert not crossing[split.rows("test")].any()
+    assert crossing.any()
+
+
+def test_only_the_test_set_may_be_dealt_by_image():
+    table = toy_table(True)
+    config = SplitConfig(test_by="image")
+    assert config.crossing
+    split = make_split(table, config, ImbalanceConfig(), seed=0, draw=0)
+    judged = groups_of(split, split.rows("test"))
+    assert judged & groups_of(split, split.rows("train"))
+
+
+def test_by_image_a_regimen_counts_images_and_stays_nested():
+    table = toy_table(False)
+    split = make_split(table, BY_IMAGE, ImbalanceConfig(), seed=0, draw=0)
+    inner = set()
+    for regimen in (0.1, 0.3, 1.0):
+        rows = select(split, role="train", regimen=regimen)
+        assert inner <= ids(split, rows)
+        inner = ids(split, rows)
+        assert abs(len(rows) - regimen * len(split.rows("train"))) <= 2
+
+
+def test_groups_held_out_by_name_are_the_test_set_and_nothing_else_is():
+    table = toy_table(False)
+    named = sorted(set(table.group_ids))[5:40]
+    config = SplitConfig(test_groups="anywhere", validation=0.2)
+    splits = [
+        make_split(table, config, ImbalanceConfig(), seed=seed, draw=0, held_out=[*named, "more"])
+        for seed in range(2)
+    ]
+    for split in splits:
+        in_test = np.isin(split.group_ids, named)
+        assert (in_test == (split.roles == "test")).all()
+        assert describe_split(split, table)["crossing"] == 0
+    assert (splits[0].roles != splits[1].roles).any(), "validation is still drawn"
+    by_image = dataclasses.replace(config, by="image")
+    split = make_split(table, by_image, ImbalanceConfig(), seed=0, draw=0, held_out=named)
+    assert (np.isin(split.group_ids, named) == (split.roles == "test")).all()
+    assert crossing_rows(split).any(), "training and validation share groups"
+
+
+def test_groups_that_the_dataset_does_not_have_are_refused():
+    table = toy_table(False)
+    with pytest.raises(DataError, match=r"none of these 2 groups, such as 'a'; it has groups such"):
+        make_split(table, SPLIT, ImbalanceConfig(), seed=0, draw=0, held_out=["b", "a"])
+    ungrouped = toy_table(False, groups=False)
+    with pytest.raises(DataError, match="its groups are unknown"):
+        make_split(ungrouped, SPLIT, ImbalanceConfig(), seed=0, draw=0, held_out=["a"])
+
+
+def test_the_file_of_groups_is_read_line_by_line(tmp_path):
+    path = tmp_path / "groups.txt"
+    path.write_text("patient2\n\n  patient1  \npatient2\n")
+    assert read_groups(path) == {"patient1", "patient2"}
+    path.write_text("\n \n")
+    with pytest.raises(DataError, match="names no group; give one a line"):
+        read_groups(path)
+    with pytest.raises(DataError, match=r"cannot read .*nowhere"):
+        read_groups(tmp_path / "nowhere")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="cannot read"):
+        read_groups(path)
+
+
+def test_a_crossing_split_is_written_only_where_that_is_meant(tmp_path):
+    store = open_store(tmp_path / "store")
+    split = make_split(toy_table(False), BY_IMAGE, ImbalanceConfig(), seed=0, draw=0)
+    with (
+        pytest.raises(DataError, match="must not share a group"),
+        draft(store, "split", "s0", inputs={}) as making,
+    ):
+        write_split(making.path, split)
+    with draft(store, "split", "s0", inputs={}) as making:
+        write_split(making.path, split, crossing=True)
+    same(split, read_split(read_artifact(store, "split", "s0")))

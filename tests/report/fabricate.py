@@ -98,7 +98,7 @@ def study(
 ) -> Facts:
     """Invent a study; ``finished`` is the fraction of the replicate trials that are done."""
     plan = design(**changes)
-    random = np.random.default_rng(seed)
+    random, between = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     points = [
         json.dumps(dict(zip(GRID, values, strict=True)), sort_keys=True)
         for values in itertools.product(*GRID.values())
@@ -124,7 +124,13 @@ def study(
             rows.append(row | {"arm": arm, "regimen": regimen})
             scores.append(np.full(len(plan.classes), np.nan))
         chosen.append(
-            {"arm": arm, "regimen": regimen, "replicate": -1, "configuration": points[best]}
+            {
+                "arm": arm,
+                "regimen": regimen,
+                "replicate": -1,
+                "configuration": points[best],
+                "target": "",
+            }
         )
         for replicate in range(plan.replicates):
             draw = replicate % plan.draws
@@ -147,11 +153,12 @@ def study(
             row["trial_id"] = f"{arm}-{regimen}-{replicate}"
             rows.append(row)
             scores.append(value if done else np.full(rare.size, np.nan))
-            if done and regimen in (min(plan.regimens), max(plan.regimens)):
+            if done:
                 epochs = np.arange(1, plan.epochs + 1)
                 train = 2.3 * np.exp(-epochs / (4 - 0.7 * g)) + 0.02
                 valid = 2.2 * np.exp(-epochs / (4.4 - 0.7 * g)) + 0.12 + 0.012 * (3 - g) * epochs
-                wobble = random.normal(1, 0.05, (2, plan.epochs))
+                end = regimen in (min(plan.regimens), max(plan.regimens))
+                wobble = (random if end else between).normal(1, 0.05, (2, plan.epochs))
                 curves += [
                     {"trial_id": row["trial_id"], "epoch": e, "train_loss": t, "validation_loss": v}
                     for e, t, v in zip(epochs, train * wobble[0], valid * wobble[1], strict=True)
@@ -212,7 +219,10 @@ def _counts(plan: Design) -> pd.DataFrame:
             {"draw": draw, "role": role, "class_name": "", "images": images}
             for role, images in totals.items()
         ]
-    return pd.DataFrame(rows)
+    counts = pd.DataFrame(rows).assign(uncertain=np.nan)
+    if plan.multi_label:
+        counts["uncertain"] = (0.2 * counts.images).round().where(counts.class_name != "")
+    return counts
 
 
 def _synthetic(plan: Design) -> pd.DataFrame:

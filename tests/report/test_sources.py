@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -345,6 +346,7 @@ def test_restricted_images_are_not_shown(finished, tmp_path, monkeypatch):
 
     class Restricted:
         restrictions = ("no redistribution",)
+        info: typing.ClassVar = {}
 
     real = read_artifact
 
@@ -355,6 +357,91 @@ def test_restricted_images_are_not_shown(finished, tmp_path, monkeypatch):
     facts = gather(study, store, plan)
     assert facts.pictures == ()
     assert "no redistribution" in facts.notes[0]
+
+
+def limit(store, monkeypatch, **info):
+    """Have the dataset be restricted, and its manifest say more."""
+    real = read_artifact
+
+    def limited(store, kind, id_):
+        artifact = real(store, kind, id_)
+        if kind != "dataset":
+            return artifact
+        said = {"restrictions": ["no redistribution"], "info": {**artifact.info, **info}}
+        return dataclasses.replace(artifact, manifest={**artifact.manifest, **said})
+
+    monkeypatch.setattr("synthtrial.report.made.read_artifact", limited)
+
+
+def test_restricted_images_are_shown_where_the_user_asks_for_them(finished, monkeypatch):
+    study, store, _, plain = finished
+    limit(store, monkeypatch)
+    asked = study.replace(["store.show_restricted=true"])
+    facts = gather(asked, store, build(asked, store))
+    assert facts.pictures == plain.pictures
+    assert facts.sheets == plain.sheets
+    (note,) = facts.notes
+    assert "no redistribution" in note
+    assert "store.show_restricted" in note
+    assert "whoever gets this page gets them" in note
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (0, ()),
+        (1, ("1 image of digits could not be read and is in no part of the study.",)),
+        (1200, ("1,200 images of digits could not be read and are in no part of the study.",)),
+    ],
+)
+def test_images_that_could_not_be_read_are_counted(finished, monkeypatch, bad, said):
+    study, store, plan, _ = finished
+    limit(store, monkeypatch, unreadable=bad)
+    notes = gather(study, store, plan).notes
+    assert tuple(note for note in notes if "could not be read" in note) == said
+
+
+def test_uncertain_labels_are_counted_where_the_split_has_counted_them(finished, monkeypatch):
+    study, store, plan, facts = finished
+    single = facts.counts[facts.counts.class_name != ""]
+    assert set(single.uncertain) == {0.0}
+    real = read_artifact
+
+    def older(store, kind, id_):
+        artifact = real(store, kind, id_)
+        info = {key: value for key, value in artifact.info.items() if key != "uncertain_counts"}
+        return dataclasses.replace(artifact, manifest={**artifact.manifest, "info": info})
+
+    monkeypatch.setattr("synthtrial.report.sources.read_artifact", older)
+    assert gather(study, store, plan).counts.uncertain.isna().all()
+
+
+def test_the_overall_score_may_be_of_some_classes(tmp_path):
+    rules = ("statistics.overall=recall", "statistics.overall_classes=[0,9]")
+    study, store = load("digits", [*FAST, *rules]), open_store(tmp_path)
+    facts = gather(study, store, fill(study, store))
+    done = facts.trials.query("stage == 'replicate' and arm == 'none' and replicate == 0")
+    assert done.overall.tolist() == pytest.approx([0.5 + 0.001 * 4.5] * 2)
+    assert facts.design.overall_scope == "0 and 9"
+    assert not facts.design.overall_is_minority
+    chosen = study.replace(["statistics.overall_classes=[8,9]"])
+    assert gather(chosen, store, build(chosen, store)).design.overall_is_minority
+    assert describe(load("digits")).overall_scope == "all classes"
+
+
+def test_the_validation_score_is_over_the_classes_that_choose(tmp_path):
+    rules = ("protocol.select_by=recall", "protocol.select_over=macro_chosen")
+    study, store = load("digits", [*FAST, *rules]), open_store(tmp_path)
+    facts = gather(study, store, fill(study, store))
+    grid = facts.trials.query("stage == 'grid' and arm == 'none'")
+    assert set(grid.validation.round(6)) == {round(0.49 + 0.0085, 6)}
+
+
+def test_printed_numbers_are_those_that_the_study_names(finished):
+    study, store, plan, facts = finished
+    assert facts.published is None
+    named = study.replace(["statistics.published=chexpert_paper"])
+    assert gather(named, store, plan).published.name == "chexpert_paper"
 
 
 def test_a_damaged_list_of_pictures_is_a_clear_error(tmp_path):

@@ -244,3 +244,14 @@ def test_a_read_only_store_is_read_and_not_written(mount, remount_read_only):
         commit(store, name="a2")
     with pytest.raises(StoreError, match="is read-only"):
         open_store(disk / "other")
+
+
+def test_what_is_made_of_restricted_content_is_restricted(tmp_path):
+    store = open_store(tmp_path / "store", create=True)
+    with draft(store, "dataset", "a", inputs={}, restrictions=["not to be passed on"]):
+        pass
+    with draft(store, "generator", "b", inputs={"dataset": "a"}, restrictions=["weights"]):
+        pass
+    with draft(store, "synthetic", "c", inputs={"generator": "b"}):
+        pass
+    assert read_artifact(store, "synthetic", "c").restrictions == ("not to be passed on", "weights")

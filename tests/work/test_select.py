@@ -15,7 +15,7 @@ from synthtrial.work.select import select
 def selection(tmp_path):
     """Choose among fabricated grid trials, given as (configuration, status, recalls)."""
 
-    def run(*trials):
+    def run(*trials, over=None):
         store = open_store(tmp_path / f"store-{len(list(tmp_path.iterdir()))}")
         with RecordWriter(store) as writer:
             for number, (configuration, status, recalls) in enumerate(trials):
@@ -36,6 +36,7 @@ def selection(tmp_path):
                 "select_by": "recall",
                 "trials": [f"t{number}" for number in range(len(trials))],
                 "cell": {"arm": "none", "regimen": 1.0, "replicate": None},
+                **({"select_over": over} if over else {}),
             },
         )
         select(task, SimpleNamespace(store=store))
@@ -55,6 +56,20 @@ def test_the_best_mean_over_classes_wins(choose):
         ('{"rate":2}', "done", {"8": 0.6, "9": 0.6}),
     )
     assert best == {"rate": 2}
+
+
+def test_the_mean_may_be_over_some_classes_or_over_one(selection):
+    trials = (
+        ('{"rate":1}', "done", {"7": 0.9, "8": 0.1, "9": 0.3}),
+        ('{"rate":2}', "done", {"7": 0.1, "8": 0.4, "9": 0.2}),
+        ('{"rate":3}', "done", {"7": 0.5, "8": 0.3, "9": 0.1}),
+    )
+    chosen = {
+        over: selection(*trials, over=list(over)).info["configuration"]["rate"]
+        for over in ("8", "9", "89")
+    }
+    assert chosen == {"8": 2, "9": 1, "89": 2}
+    assert selection(*trials).info["configuration"] == {"rate": 1}
 
 
 def test_undefined_classes_do_not_count(choose):

@@ -1,7 +1,8 @@
-"""Batch normalisation that also trains where there is only one value of each channel.
+"""Batch normalisation that also trains where there are few values of each channel.
 
-The last batch of a pass may hold one image, and deep layers may have shrunk it to one pixel. Its
-deviation from its own mean is nothing, and torch refuses to train on it.
+The last batch of a pass may hold one image or two, and deep layers may have shrunk them to one
+pixel. A single value's deviation from its own mean is nothing, and torch refuses to train on it; two
+equal ones divide by next to nothing, and gradients of 1e11 end the training.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 
+#: Values of a channel from which its variance is estimated.
+FEWEST = 8
+
+
 class SteadyBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation by running statistics where a batch has one value of each channel.
+    """Batch normalisation by running statistics where a channel has fewer than 8 values.
 
     Such a batch leaves the running statistics as they are; every other one is treated as by
     :class:`torch.nn.BatchNorm2d`, to the bit.
@@ -20,7 +25,8 @@ class SteadyBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
         """Return the normalised batch."""
-        if self.training and input.numel() == input.shape[1] and self.running_mean is not None:
+        few = input.numel() < FEWEST * input.shape[1]
+        if self.training and few and self.running_mean is not None:
             return F.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )

@@ -141,7 +141,9 @@ DENSENET121 = Component(
     1,
     Densenet121Config,
     "synthtrial.classify.torchvision_models:build_densenet121",
-    step_milliseconds=2000.0,
+    step_milliseconds=200.0,
+    pixel_nanoseconds=4700.0,
+    gpu_pixel_nanoseconds=30.0,
     fetch="synthtrial.classify.torchvision_models:fetch_densenet121",
 )
 TXRV_DENSENET121 = Component(
@@ -149,14 +151,18 @@ TXRV_DENSENET121 = Component(
     1,
     TxrvDensenet121Config,
     "synthtrial.classify.torchvision_models:build_txrv_densenet121",
-    step_milliseconds=2000.0,
+    step_milliseconds=200.0,
+    pixel_nanoseconds=4700.0,
+    gpu_pixel_nanoseconds=30.0,
 )
 EFFICIENTNET_LITE0 = Component(
     "efficientnet_lite0",
     1,
     EfficientnetLite0Config,
     "synthtrial.classify.efficientnet:build_efficientnet_lite0",
-    step_milliseconds=900.0,
+    step_milliseconds=100.0,
+    pixel_nanoseconds=2000.0,
+    gpu_pixel_nanoseconds=15.0,
 )
 
 FLIP = Component("flip", 1, FlipConfig, "synthtrial.classify.augment:make_flip")

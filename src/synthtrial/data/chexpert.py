@@ -129,7 +129,7 @@ class Chexpert:
         """What becomes of a preparation with unreadable images."""
         return self.config.unreadable
 
-    @property
+    @cached_property
     def table(self) -> ChexpertTable:
         """The tables.
 
@@ -252,7 +252,7 @@ def _key(config: ChexpertConfig) -> _Key:
     root = _root(config)
     files = []
     for part in config.part.split("+"):
-        path = _wheel_table(part) if root is None else root / f"{part}.csv"
+        path = wheel_table(part) if root is None else root / f"{part}.csv"
         try:
             about = path.stat()
         except OSError:
@@ -267,7 +267,12 @@ def _hint(root: Path | None) -> str:
     return f" (but {below[0]}: set dataset.path={below[0].parent})" if below else ""
 
 
-def _wheel_table(part: str) -> Path:
+def wheel_table(part: str) -> Path:
+    """Return the label table in the installed package torchxrayvision.
+
+    Raises:
+        DataError: the package is not installed, or does not hold this part.
+    """
     package = find_spec("torchxrayvision")
     for folder in (package.submodule_search_locations or []) if package else []:
         path = Path(folder) / _WHEEL_TABLE
@@ -286,19 +291,20 @@ def _read_tables(key: _Key) -> ChexpertTable:
     labels = []
     for path, part, _, _ in key.files:
         table = _read_csv(path)
-        chosen = table.filter(_seen_in(table, key.views)) if key.views != "all" else table
-        matches = [_PATH.fullmatch(text or "") for text in chosen["Path"].to_pylist()]
+        rows = _seen_in(table, key.views)
+        texts = table["Path"].to_pylist()
+        matches = [_PATH.fullmatch(texts[row] or "") for row in rows]
         bad = next((row for row, match in enumerate(matches) if match is None), None)
         if bad is not None:
             raise DataError(
-                f"{path}: the path '{chosen['Path'][bad]}' is not of the form "
+                f"{path}: the path '{texts[rows[bad]]}' is not of the form "
                 "'CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg'"
             )
         places = [match.groups() for match in matches if match is not None]
         keep = _first_patients([place[2] for place in places], key.patients)
         stems += [places[row][0] for row in keep]
         patients += [places[row][2] for row in keep]
-        labels.append(_labels(path, chosen)[keep])
+        labels.append(_labels(path, table)[rows[keep]])
         wrong = next((place for place in places if place[1] != part), None)
         if wrong is not None:
             raise DataError(f"{path} lists '{wrong[0]}', which is not of the part '{part}'")
@@ -317,7 +323,12 @@ def _read_csv(path: Path) -> Any:
 
     texts = dict.fromkeys(("Path", *_VIEW_COLUMNS, *NAMES), pa.string())
     try:
-        convert = csv.ConvertOptions(column_types=texts, include_columns=list(texts))
+        convert = csv.ConvertOptions(
+            column_types=texts,
+            include_columns=list(texts),
+            strings_can_be_null=True,
+            null_values=[""],
+        )
         return csv.read_csv(path, convert_options=convert)
     except KeyError as error:
         raise DataError(f"{path} lacks a column of CheXpert: {error.args[0]}") from None
@@ -325,35 +336,35 @@ def _read_csv(path: Path) -> Any:
         raise DataError(f"cannot read {path} ({error}); download it again") from error
 
 
-def _seen_in(table: Any, views: str) -> Any:
-    import pyarrow.compute as pc
-
-    if views in ("frontal", "lateral"):
-        return pc.equal(table["Frontal/Lateral"], views.capitalize())
-    return pc.equal(table["AP/PA"], views)
+def _seen_in(table: Any, views: str) -> np.ndarray:
+    """Return the rows of these views; pyarrow's own filters would import pandas."""
+    if views == "all":
+        return np.arange(len(table))
+    whole = views in ("frontal", "lateral")
+    seen = table["Frontal/Lateral" if whole else "AP/PA"].to_pylist()
+    wanted = views.capitalize() if whole else views
+    return np.array([row for row, text in enumerate(seen) if text == wanted], dtype=np.int64)
 
 
 def _labels(path: Path, table: Any) -> np.ndarray:
     """Return the raw labels as int8, an empty field as MISSING."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     labels_NK = np.empty((len(table), len(NAMES)), dtype=np.int8)
     for k, name in enumerate(NAMES):
-        texts = table[name]
-        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
-        try:
-            values = texts.cast(pa.float32())
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{path}, column '{name}': {error}; allowed: 1, 0, -1, empty") from None
-        column_N = values.fill_null(MISSING).to_numpy()
-        odd = ~np.isin(column_N, (1, 0, -1)) & ~values.is_null().to_numpy()
-        if odd.any():
-            raise DataError(
-                f"{path}, column '{name}' holds {column_N[odd][0]:g}; allowed: 1, 0, -1, empty"
-            )
-        labels_NK[:, k] = column_N
+        texts = table[name].to_pylist()
+        values = {text: _label(path, name, text) for text in set(texts)}
+        labels_NK[:, k] = np.fromiter(map(values.__getitem__, texts), np.int8, len(texts))
     return labels_NK
+
+
+def _label(path: Path, name: str, text: str | None) -> int:
+    if text is None:
+        return MISSING
+    try:
+        return {1.0: 1, 0.0: 0, -1.0: -1}[float(text)]
+    except (KeyError, ValueError):
+        raise DataError(
+            f"{path}, column '{name}' holds '{text}'; allowed: 1, 0, -1, empty"
+        ) from None
 
 
 def _first_patients(patients: list[str], limit: int | None) -> np.ndarray:

@@ -270,11 +270,18 @@ def role_counts(split: SplitTable, table: LabelTable) -> dict[str, dict[str, int
     return {role: class_counts(labels_NK[split.rows(role)], table.classes) for role in ROLES}
 
 
+def uncertain_counts(split: SplitTable, table: LabelTable) -> dict[str, dict[str, int]]:
+    """Return the number of uncertain labels of every class in every role."""
+    uncertain_NK = table.labels_NK[locate(table, split.sample_ids)] == -1
+    return {role: class_counts(uncertain_NK[split.rows(role)], table.classes) for role in ROLES}
+
+
 def describe_split(split: SplitTable, table: LabelTable) -> dict[str, Any]:
     """Return what a split artifact's manifest says: rows, class counts, images of shared groups."""
     return {
         "rows": {role: len(split.rows(role)) for role in ROLES},
         "class_counts": role_counts(split, table),
+        "uncertain_counts": uncertain_counts(split, table),
         "crossing": int(crossing_rows(split).sum()),
     }
 

@@ -38,6 +38,15 @@ def make_engine(study: Study, store: Store) -> Engine:
     return LocalEngine(store, settings)
 
 
+def uses_gpus(settings: EngineConfig) -> bool:
+    """Whether tasks will run on GPUs, as far as the settings say so: for estimates."""
+    if settings.name == "slurm":
+        from synthtrial.engines.slurm.sites import load_site
+
+        return bool(load_site(settings).gpus)
+    return settings.device == "cuda"
+
+
 def packs_text(tasks: int, settings: EngineConfig) -> str:
     """Say in a few words how so many tasks would be run; SLURM's engine says more by itself."""
     if settings.name == "ray":

@@ -68,6 +68,12 @@ def _problems(table: Published) -> Iterator[str]:
         yield from _names("cooccurrence", table.cooccurrence, table.classes)
     if table.scores:
         yield from _scores(table)
+    yield from _unknown("gaps", table.gaps, table.labels)
+    for label, by_arm in table.gaps.items():
+        yield from _unknown(f"gaps.{label}", by_arm, table.arms)
+        for arm, gap in by_arm.items():
+            if not math.isfinite(gap):
+                yield f"gaps.{label}.{arm} is {gap}; allowed: a finite number"
     for place, claim in enumerate(table.claims, start=1):
         for problem in _claim(table, claim):
             yield f"claim {place} ('{claim.says}'): {problem}"

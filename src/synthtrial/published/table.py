@@ -113,6 +113,7 @@ class Published:
         regimens: sizes of the training set, smallest first.
         images: by regimen's label, synthetic images and printed total.
         scores: by regimen's label, class and arm.
+        gaps: by regimen's label and arm, validation minus training loss after the last epoch.
         correlation: assumed, of two areas on one test set.
         alpha: probability of a false alarm that comparisons are made for.
         power: probability of finding what is there.
@@ -134,6 +135,7 @@ class Published:
     regimens: list[PublishedRegimen] = _MISSING
     images: dict[str, Images] = field(default_factory=dict)
     scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    gaps: dict[str, dict[str, float]] = field(default_factory=dict)
     correlation: float = 0.5
     alpha: float = 0.05
     power: float = 0.8
@@ -167,6 +169,11 @@ class Published:
         found = self.regimen(regimen)
         row = self.scores.get(found.label, {}) if found else {}
         return row.get(class_, {}).get(arm)
+
+    def gap(self, regimen: str | float, arm: str) -> float | None:
+        """Return a printed gap of losses; None where there is none."""
+        found = self.regimen(regimen)
+        return self.gaps.get(found.label, {}).get(arm) if found else None
 
     def synthetic(self, regimen: str | float, class_: str) -> int | None:
         """Return the printed number of synthetic images for a class; None where there is none."""

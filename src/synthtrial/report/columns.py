@@ -29,7 +29,13 @@ TRIAL_COLUMNS = {
     "stamps": "str",  # comma-separated
     "message": "str",
 }
-COUNT_COLUMNS = {"draw": "int64", "role": "str", "class_name": "str", "images": "int64"}
+COUNT_COLUMNS = {
+    "draw": "int64",
+    "role": "str",
+    "class_name": "str",
+    "images": "int64",  # that certainly hold the class
+    "uncertain": "float64",  # that may hold it; NaN where not counted
+}
 SYNTHETIC_COLUMNS = {
     "arms": "str",  # comma-separated: arms that share this allocation
     "regimen": "float64",
@@ -117,7 +123,13 @@ LOSS_COLUMNS = {
     "generator_loss": "float64",  # means over the steps since the row before
     "discriminator_loss": "float64",
 }
-CHOSEN_COLUMNS = {"arm": "str", "regimen": "float64", "replicate": "int64", "configuration": "str"}
+CHOSEN_COLUMNS = {
+    "arm": "str",
+    "regimen": "float64",
+    "replicate": "int64",
+    "configuration": "str",
+    "target": "str",  # class that it was chosen for, "" where for all
+}
 
 
 def empty(columns: Mapping[str, str]) -> pd.DataFrame:

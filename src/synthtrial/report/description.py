@@ -57,7 +57,17 @@ def describe(study: Study) -> Design:
         thresholds=thresholds_of(study),
         refused=quality.on_shortfall == "refuse",
         early_stopping=_stopping_text(settings.protocol),
+        select_over=settings.protocol.select_over,
+        overall_classes=_overall_classes(study),
+        uncertain_counts=settings.training.label_policy in ("ones", "smooth"),
     )
+
+
+def _overall_classes(study: Study) -> tuple[str, ...]:
+    """Return the classes of the overall metric; with choices of their own only these are known."""
+    if study.settings.protocol.select_over == "per_class":
+        return tuple(study.minority)
+    return tuple(study.settings.statistics.overall_classes)
 
 
 def _stopping_text(protocol: ProtocolConfig) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from synthtrial.published import Published
 from synthtrial.report.columns import (
     ACCEPTANCE_COLUMNS,
     CHOSEN_COLUMNS,
@@ -114,6 +115,10 @@ class Design:
         grid: values by axis; ``configurations`` is the number of points.
         class_metric, overall_metric: names of the metrics of single classes and of all.
         selector: validation metric that chooses configurations.
+        select_over: classes that ``selector`` is the mean over: ``macro_all``, ``macro_chosen``
+            (the classes of interest) or ``per_class`` (each of these chooses for itself).
+        overall_classes: classes that a per-class ``overall_metric`` is the mean over; empty: all.
+        uncertain_counts: whether an uncertain label counts as a positive one.
         early_stopping: how grid trials are stopped early, in words; empty where none is.
         generator: what makes the images, in words; empty without one.
         fit_on: rows that generators are fitted on: ``subset``, ``train``, ``original`` or, of
@@ -159,6 +164,27 @@ class Design:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     refused: bool = False
     early_stopping: str = ""
+    select_over: str = "macro_all"
+    overall_classes: tuple[str, ...] = ()
+    uncertain_counts: bool = False
+
+    @property
+    def overall_scope(self) -> str:
+        """Which classes ``overall`` is about, in words."""
+        if not self.overall_classes or set(self.overall_classes) == set(self.classes):
+            return "all classes"
+        if len(self.overall_classes) > 3:
+            others = [name for name in self.classes if name not in self.overall_classes]
+            if len(others) < 3:
+                return f"all classes but {listing(others)}"
+            return f"{len(self.overall_classes)} of {len(self.classes)} classes"
+        return listing(self.overall_classes)
+
+    @property
+    def overall_is_minority(self) -> bool:
+        """Whether ``overall`` is the very mean over the classes of interest."""
+        same = set(self.overall_classes) == set(self.minority)
+        return bool(self.minority) and same and self.overall_metric == self.class_metric
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -198,10 +224,10 @@ class Facts:
             and class; class name ``""`` counts all images of the role (``COUNT_COLUMNS``).
         regimen_images: real images of each regimen in draw 0.
         synthetic: allocations (``SYNTHETIC_COLUMNS``).
-        curves: of replicate trials at the smallest and largest regimen (``CURVE_COLUMNS``).
+        curves: of replicate trials (``CURVE_COLUMNS``).
         pictures: strips of images.
         chosen: configuration chosen for each cell: arm, regimen, replicate (-1 where the choice is
-            one for all), configuration.
+            one for all), configuration, target (``CHOSEN_COLUMNS``).
         notes: further remarks, such as why pictures are withheld.
         quality, shortfalls: of made images, and which thresholds they miss (``QUALITY_COLUMNS``,
             ``SHORTFALL_COLUMNS``).
@@ -212,6 +238,7 @@ class Facts:
         planned: number of tasks there are, and of those that failed or can never start, by kind of
             artifact: ``generator``, ``quality``.
         lost: label and message of tasks that failed and that no trial waited for.
+        published: printed results to be shown beside these.
     """
 
     design: Design
@@ -233,6 +260,7 @@ class Facts:
     external: External | None = None
     planned: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     lost: tuple[tuple[str, str], ...] = ()
+    published: Published | None = None
 
     @property
     def finished(self) -> bool:

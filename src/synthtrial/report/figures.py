@@ -77,7 +77,7 @@ def class_counts(facts: Facts) -> list[Panel]:
                 color=INK if is_rare else MUTED,
                 fontweight="bold" if is_rare else "normal",
             )
-        _class_axis(axes, design.classes, places)
+        class_axis(axes, design.classes, places)
         axes.set_xlim(0, 1.22 * max(before.max(), 1))
         axes.set_xlabel("training images")
         legend(
@@ -122,8 +122,10 @@ def synthetic_counts(facts: Facts, summary: pd.DataFrame) -> list[Panel]:
                             va="center",
                             fontsize=9,
                         )
-                _class_axis(axes, classes, places)
-                axes.set_xlim(0, 1.62 * max(float((real + added).max()), 1.0))
+                class_axis(axes, classes, places, 15)
+                # Long names leave less room for bars and the numbers behind them.
+                room = 1.62 if max(map(len, classes)) < 10 else 2.7
+                axes.set_xlim(0, room * max(float((real + added).max()), 1.0))
                 axes.set_title(title)
                 handles = [
                     Line2D([], [], marker="s", ls="", ms=8, color=colour)
@@ -143,7 +145,12 @@ def synthetic_counts(facts: Facts, summary: pd.DataFrame) -> list[Panel]:
 def cell_means(facts: Facts, means: pd.DataFrame) -> list[Panel]:
     """Draw cell means with pooled intervals: all classes, then the minority classes."""
     design = facts.design
-    scopes = [("overall", f"All classes: {readable(design.overall_metric)}")]
+    over = design.overall_scope
+    scopes = (
+        []
+        if design.overall_is_minority
+        else [("overall", f"{over[0].upper() + over[1:]}: {readable(design.overall_metric)}")]
+    )
     if design.minority:
         names = ", ".join(shorten(name, 16) for name in design.minority)
         scopes.append(
@@ -348,8 +355,9 @@ def configuration_spread(facts: Facts, table: pd.DataFrame) -> list[Panel]:
     return panels
 
 
-def _class_axis(axes: Axes, classes: Sequence[str], places: np.ndarray) -> None:
-    axes.set_yticks(places, [safe_label(shorten(name)) for name in classes])
+def class_axis(axes: Axes, classes: Sequence[str], places: np.ndarray, length: int = 24) -> None:
+    """Write the names of classes to the left of bars that carry their numbers themselves."""
+    axes.set_yticks(places, [safe_label(shorten(name, length)) for name in classes])
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)

@@ -117,7 +117,12 @@ def _trial_boxes(facts: Facts) -> list[Box]:
     design = facts.design
     trials = facts.trials
     cells = len(design.arms) * len(design.regimens)
-    judged = f"{readable(design.overall_metric)}, {readable(design.class_metric)}"
+    metrics = dict.fromkeys((readable(design.overall_metric), readable(design.class_metric)))
+    judged = ", ".join(metrics)
+    over = {
+        "macro_chosen": ("mean over the classes of interest",),
+        "per_class": ("for each class of interest by itself",),
+    }
     replicates = count_text(design.replicates, "replicate")
     wins = {
         "full_grid": (f"by its mean over {replicates}",),
@@ -130,6 +135,7 @@ def _trial_boxes(facts: Facts) -> list[Box]:
             f"Grid: {count_text(design.configurations, 'configuration')} {TIMES} {cells} cells",
             (
                 f"best validation {readable(design.selector)} wins",
+                *over.get(design.select_over, ()),
                 *wins.get(design.protocol, ()),
                 *(("of those trained to their end",) if design.early_stopping else ()),
             ),

@@ -21,7 +21,7 @@ from synthtrial.report.columns import (
     SHORTFALL_COLUMNS,
     filled,
 )
-from synthtrial.report.facts import External, Picture, Sheet, listing
+from synthtrial.report.facts import External, Picture, Sheet, count_text, listing
 from synthtrial.store.artifacts import Artifact, Store, mend, read_artifact
 from synthtrial.study import Arm, Study
 from synthtrial.synthesis.quality import ClassQuality, QualityThresholds, shortfalls
@@ -166,7 +166,7 @@ def find_pictures(
 ) -> tuple[tuple[Picture, ...], tuple[Sheet, ...], tuple[str, ...]]:
     """Return the strips of the exhibits, samples of generators of draw 0, and notes on them.
 
-    Restricted images stay where they are.
+    Restricted images stay where they are unless the user asks for them.
     """
     exhibits = list(_done(store, plan, "exhibits", "exhibits"))
     generators = [
@@ -178,13 +178,13 @@ def find_pictures(
     for task, artifact in (*exhibits, *generators):
         source = read_artifact(store, "dataset", task.payload["dataset"])
         restrictions |= {*artifact.restrictions, *source.restrictions}
+    notes: tuple[str, ...] = ()
     if restrictions:
-        text = listing(sorted(restrictions))
-        return (
-            (),
-            (),
-            (f"The data of {study.dataset.name} are restricted ({text}): none is shown.",),
-        )
+        text = f"The data of {study.dataset.name} are restricted ({listing(sorted(restrictions))})"
+        if not study.settings.store.show_restricted:
+            return (), (), (f"{text}: none is shown.",)
+        shown = "and yet shown, as store.show_restricted asks: whoever gets this page gets them"
+        notes = (f"{text} {shown}.",)
     pictures = [picture for _, artifact in exhibits for picture in _strips(artifact)]
     ends = {min(study.settings.regimens), max(study.settings.regimens), None}
     sheets = [
@@ -193,7 +193,17 @@ def find_pictures(
         if task.payload.get("regimen") in ends
         for sheet in _sheets(task, artifact)
     ]
-    return tuple(pictures), tuple(sheets), ()
+    return tuple(pictures), tuple(sheets), notes
+
+
+def unreadable(store: Store, plan: Plan, name: str) -> tuple[str, ...]:
+    """Say how many images of the dataset were left out because they could not be read."""
+    for _, artifact in _done(store, plan, "prepare", "dataset"):
+        bad = int(artifact.info.get("unreadable", 0))
+        if bad:
+            were = "could not be read and is" if bad == 1 else "could not be read and are"
+            return (f"{count_text(bad, 'image')} of {name} {were} in no part of the study.",)
+    return ()
 
 
 def _strips(artifact: Artifact) -> list[Picture]:

@@ -27,6 +27,7 @@ from synthtrial.report import (
     figures,
     generators,
     image_figures,
+    parts,
     quality,
     stopping,
     tables,
@@ -35,6 +36,7 @@ from synthtrial.report import (
 )
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
+from synthtrial.report.prevalence import prevalence
 from synthtrial.report.style import Panel, save
 from synthtrial.store.files import TEMPORARY, entries, idle_seconds, storage_errors, temporary_name
 from synthtrial.store.locks import lock_path, unlock
@@ -129,6 +131,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
     failures = tables.failures_table(facts)
     stopped = stopping.stopping_table(facts)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
+    extra = parts.extra_tables(facts, results, means, allocations)
     _write_tables(
         table_folder,
         {
@@ -142,6 +145,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             "learning-curves": curves,
             "failures": failures,
             **_image_tables(facts, losses),
+            **extra,
             **({"early-stopping": stopped} if design.early_stopping else {}),
         },
     )
@@ -171,7 +175,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "progress": _progress(facts, blocks),
         "paragraph": verdict.study_paragraph(facts),
         "flow": drawn([flow(facts)])[0],
-        "class_counts": drawn(figures.class_counts(facts)),
+        "class_counts": drawn((prevalence if design.multi_label else figures.class_counts)(facts)),
         "synthetic_counts": drawn(figures.synthetic_counts(facts, allocations)),
         "allocations": _allocation_rows(allocations),
         "several_allocations": allocations.arms.nunique() > 1,
@@ -187,11 +191,16 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             for regimen, panels in figures.learning_curves(facts, curves).items()
         ],
         "strips": views.strips(design, facts.pictures),
+        **parts.claim_context(facts, results, differences, drawn),
+        **parts.gap_context(facts, extra, styles),
+        **parts.published_context(facts, extra),
+        "choices": parts.choices_view(facts),
         **_images(facts, graded),
         "quality_figures": drawn(image_figures.quality_dots(facts, graded)),
         "losses": drawn(image_figures.loss_curves(facts, losses)),
         "spread": drawn(figures.configuration_spread(facts, configurations)),
         "fresh": design.protocol == "grid_once",
+        "by_class": design.select_over == "per_class",
         "optimism": _optimism(configurations),
         "early_stopping": stopping.stopping_sentences(facts, stopped),
         "stopped": stopping.stopping_view(facts, stopped) if stopped.stopped.any() else [],
@@ -270,8 +279,10 @@ def _tight(value: object) -> object:
 def _answer_titles(facts: Facts) -> list[str]:
     target, design = verdict.target_text(facts), facts.design
     first = [f"{target}, against {design.baseline}"] if design.minority else []
-    overall = f"{verdict.readable(design.overall_metric)} of all classes, against {design.baseline}"
-    return [*first, overall, f"{target}, against the best arm without made images"]
+    metric = verdict.readable(design.overall_metric)
+    overall = f"{metric} of {design.overall_scope}, against {design.baseline}"
+    second = [] if design.overall_is_minority else [overall]
+    return [*first, *second, f"{target}, against the best arm without made images"]
 
 
 def _write_tables(folder: Path, frames: dict[str, pd.DataFrame]) -> None:

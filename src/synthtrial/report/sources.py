@@ -7,7 +7,7 @@ which share trials in one store do not mislabel each other's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,23 +17,26 @@ import pyarrow.compute as pc
 
 from synthtrial.classify.metrics import score
 from synthtrial.errors import ConfigError
-from synthtrial.identity import canonical_json
 from synthtrial.plan import Plan
+from synthtrial.published import load_published
 from synthtrial.report.columns import (
+    CHOSEN_COLUMNS,
     COUNT_COLUMNS,
     CURVE_COLUMNS,
     SYNTHETIC_COLUMNS,
     TRIAL_COLUMNS,
     filled,
 )
+from synthtrial.report.composite import compose, compose_curves
 from synthtrial.report.description import describe
 from synthtrial.report.facts import Design, Facts
-from synthtrial.report.made import count_tasks, find_pictures, judged, lost, trained
+from synthtrial.report.made import count_tasks, find_pictures, judged, lost, trained, unreadable
+from synthtrial.report.planned import planned_trials
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.store.records_schema import METRIC_COLUMNS, OVERALL
 from synthtrial.study import Study
-from synthtrial.tasks import Cell, Task
+from synthtrial.tasks import Task
 from synthtrial.upstream import allocate_task
 
 if TYPE_CHECKING:
@@ -50,10 +53,11 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         DamagedArtifactError: a manifest, the records or a picture is damaged.
     """
     design = describe(study)
-    planned = _planned(plan)
+    named = study.settings.statistics.published
+    planned = planned_trials(plan, store)
     records = _matching(read_records(store), planned.trial_id)
     _check_class_metric(records, design)
-    trials, class_scores = _outcomes(planned, records, design)
+    trials, class_scores, parts = _outcomes(planned, records, design)
     pictures, sheets, notes = find_pictures(study, store, plan)
     synthetic, regimen_images = _allocations(study, store, plan)
     measured = trials[(trials.draw == 0) & trials.n_real.notna()].groupby("regimen").n_real.first()
@@ -65,10 +69,11 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         regimen_images={float(str(k)): int(v) for k, v in measured.to_dict().items()}
         | regimen_images,
         synthetic=synthetic,
-        curves=_curves(trials, records, design),
+        curves=_curves(trials, records, parts),
         pictures=pictures,
         chosen=_chosen(planned, study),
-        notes=notes,
+        notes=(*unreadable(store, plan, design.dataset), *notes),
+        published=load_published(named) if named else None,
         sheets=sheets,
         planned=count_tasks(plan),
         lost=lost(plan),
@@ -77,81 +82,36 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     )
 
 
-def _planned(plan: Plan) -> pd.DataFrame:
-    """Return one row a trial, those whose configuration is still to be chosen included."""
-    blocked = plan.blocked()
-    causes = {id_: _cause(plan, cause) for id_, cause in blocked.items()}
-
-    def status(task_id: str) -> str:
-        if plan.is_settled(task_id):
-            return "settled"
-        return "blocked" if task_id in blocked else "waiting"
-
-    rows: list[tuple[Any, ...]] = []
-    seen: set[tuple[str, float, int]] = set()
-    # Few points, thousands of trials.
-    points: dict[tuple[tuple[str, Any], ...], tuple[str, int]] = {}
-    for task in plan.tasks.values():
-        trial = task.trial
-        if trial is None:
-            continue
-        point = tuple(trial.configuration.items())
-        if point not in points:
-            epochs = _epochs(plan.study, trial.configuration)
-            points[point] = canonical_json(trial.configuration), epochs
-        text, epochs = points[point]
-        place = (trial.stage, trial.arm, trial.regimen, text, trial.draw, trial.replicate)
-        rows.append((task.id, *place, epochs, status(task.id), causes.get(task.id, "")))
-        if trial.stage == "replicate":
-            seen.add((trial.arm, trial.regimen, trial.replicate))
-    settings = plan.study.settings
-    for arm in plan.study.arms:
-        for regimen in settings.regimens:
-            for replicate in range(settings.protocol.replicates):
-                if (arm, regimen, replicate) in seen:
-                    continue
-                within = replicate if settings.protocol.kind == "retune" else None
-                select = plan.selections.get(Cell(arm, regimen, within))
-                state, cause = "waiting", ""
-                if select in blocked:
-                    state, cause = "blocked", causes[select]
-                elif select in plan.failures and plan.failures[select].final:
-                    state, cause = "blocked", _cause(plan, select)
-                draw = replicate % plan.study.draws
-                place = ("replicate", arm, regimen, "", draw, replicate)
-                rows.append(("", *place, np.nan, state, cause))
-    columns = ["trial_id", "stage", "arm", "regimen", "configuration", "draw", "replicate"]
-    return pd.DataFrame(rows, columns=[*columns, "planned_epochs", "status", "cause"])
-
-
-def _epochs(study: Study, configuration: Mapping[str, Any]) -> int:
-    """Return how many epochs a trial is trained if nothing ends it."""
-    training = study.training(configuration)
-    return min(training.epochs, training.max_steps or training.epochs)
-
-
-def _cause(plan: Plan, task_id: str) -> str:
-    failure = plan.failures[task_id]
-    what = "diverged" if failure.diverged else "failed"
-    return f"never started: {plan.tasks[task_id].label} {what}: {failure.message}"
-
-
 def _matching(records: pa.Table, trial_ids: pd.Series) -> pa.Table:
     return records.filter(pc.is_in(records["trial_id"], pa.array(trial_ids, pa.string())))
 
 
 def _outcomes(
     planned: pd.DataFrame, records: pa.Table, design: Design
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Join what was planned with what came out."""
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, tuple[str, ...]]]:
+    """Join what was planned with what came out.
+
+    Returns:
+        Trials, their scores by class, and the trainings of those that are several.
+    """
+    by_class = design.select_over == "per_class"
     plain = records.select(["trial_id", "status", "message", "code_digest", *_NUMBERS])
     found: pd.DataFrame = plain.to_pandas().rename(columns={"status": "recorded"})
     found["stamps"] = [",".join(stamps or []) for stamps in records["stamps"].to_pylist()]
-    found["overall"] = _scores(records, "test", design.overall_metric)
-    found["validation"] = _scores(records, "validation", design.selector)
+    chosen = design.minority if design.select_over != "macro_all" else ()
+    found["overall"] = _scores(records, "test", design.overall_metric, design.overall_classes)
+    found["validation"] = _scores(records, "validation", design.selector, chosen)
     scores = _class_metric(records, "test", design.class_metric, design.classes)
     found["row"] = np.arange(len(found))
     trials = planned.merge(found, on="trial_id", how="left")
+    for target in design.minority if by_class else ():
+        mine = (trials.target == target) & trials.row.notna()
+        places = trials.row[mine].to_numpy(dtype=int)
+        for column, split, metric in (
+            ("overall", "test", design.overall_metric),
+            ("validation", "validation", design.selector),
+        ):
+            trials.loc[mine, column] = _scores(records, split, metric, (target,))[places]
     # A failure that will be tried again is still to do, whatever its record says.
     settled = trials.status == "settled"
     trials["status"] = trials.recorded.where(settled & trials.recorded.notna(), trials.status)
@@ -162,8 +122,12 @@ def _outcomes(
     for column in ("message", "code_digest", "stamps"):
         trials[column] = trials[column].astype(object).fillna("").astype("str")
     trials["message"] = trials.message.where(trials.status != "blocked", trials.cause)
-    trials = trials[list(TRIAL_COLUMNS)].astype(TRIAL_COLUMNS)
-    return trials, pd.DataFrame(values, columns=list(design.classes), index=trials.index)
+    frame = pd.DataFrame(values, columns=list(design.classes), index=trials.index)
+    columns = [*TRIAL_COLUMNS, "target"]
+    trials = trials[columns].astype({**TRIAL_COLUMNS, "target": "str"})
+    if by_class:
+        return compose(trials, frame, design.minority)
+    return trials[list(TRIAL_COLUMNS)], frame, {}
 
 
 def _field(records: pa.Table, split: str, metric: str) -> Any:
@@ -193,10 +157,10 @@ def _class_metric(
     return values_NK
 
 
-def _scores(records: pa.Table, split: str, metric: str) -> np.ndarray:
-    """Return one score a record: the metric, or the mean over classes of one that is per class."""
+def _scores(records: pa.Table, split: str, metric: str, over: Sequence[str]) -> np.ndarray:
+    """Return one score a record: the metric, or its mean over classes (all where none is named)."""
     found = [
-        score(metrics, metric) if metrics and metric in metrics else None
+        score(metrics, metric, over or None) if metrics and metric in metrics else None
         for metrics in records[split].to_pylist()
     ]
     return np.array(found, dtype=float)
@@ -232,12 +196,12 @@ def _check_class_metric(records: pa.Table, design: Design) -> None:
         )
 
 
-def _curves(trials: pd.DataFrame, records: pa.Table, design: Design) -> pd.DataFrame:
-    ends = {min(design.regimens), max(design.regimens)}
-    wanted = trials[
-        (trials.stage == "replicate") & (trials.status == "done") & trials.regimen.isin(ends)
-    ]
-    mine = _matching(records, wanted.trial_id)
+def _curves(
+    trials: pd.DataFrame, records: pa.Table, parts: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    wanted = trials[(trials.stage == "replicate") & (trials.status == "done")]
+    ids = [id_ for whole in wanted.trial_id for id_ in parts.get(whole, (whole,))]
+    mine = _matching(records, pd.Series(ids, dtype="str"))
     rows = []
     for trial_id, curves in zip(
         mine["trial_id"].to_pylist(), mine["curves"].to_pylist(), strict=True
@@ -246,7 +210,8 @@ def _curves(trials: pd.DataFrame, records: pa.Table, design: Design) -> pd.DataF
             continue
         columns = (curves["epoch"], curves["train_loss"], curves["validation_loss"])
         rows += [(trial_id, *values) for values in zip(*columns, strict=True)]
-    return filled(CURVE_COLUMNS, rows)
+    found = filled(CURVE_COLUMNS, rows)
+    return compose_curves(found, dict(parts)) if parts else found
 
 
 def _done(plan: Plan, kind: str) -> Iterator[Task]:
@@ -254,13 +219,18 @@ def _done(plan: Plan, kind: str) -> Iterator[Task]:
 
 
 def _counts(store: Store, plan: Plan) -> pd.DataFrame:
-    """Read the counts that each split's manifest holds."""
-    rows = []
+    """Read the counts that each split's manifest holds; older ones have no uncertain labels."""
+    rows: list[tuple[Any, ...]] = []
     for task in _done(plan, "split"):
         info = read_artifact(store, "split", task.id).info
+        unsure = info.get("uncertain_counts", {})
         for role, counts in info["class_counts"].items():
-            rows += [(info["draw"], role, name, images) for name, images in counts.items()]
-        rows += [(info["draw"], role, "", images) for role, images in info["rows"].items()]
+            mine = unsure.get(role, {})
+            rows += [
+                (info["draw"], role, name, images, mine.get(name, np.nan))
+                for name, images in counts.items()
+            ]
+        rows += [(info["draw"], role, "", images, np.nan) for role, images in info["rows"].items()]
     return filled(COUNT_COLUMNS, rows)
 
 
@@ -296,7 +266,7 @@ def _allocated(info: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 def _chosen(planned: pd.DataFrame, study: Study) -> pd.DataFrame:
     fresh = planned[(planned.stage == "replicate") & (planned.configuration != "")]
-    chosen = fresh[["arm", "regimen", "replicate", "configuration"]]
+    chosen = fresh[list(CHOSEN_COLUMNS)]
     if study.settings.protocol.kind != "retune":
         chosen = chosen.assign(replicate=-1).drop_duplicates()
     return chosen.reset_index(drop=True)

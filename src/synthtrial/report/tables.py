@@ -274,10 +274,12 @@ def configurations_table(facts: Facts) -> pd.DataFrame:
         trained to their end; NaN without any), trials (that were), stopped (that were stopped
         early), stopped_score (mean of the best that these had reached, which is no score of equal
         epochs and chooses nothing), chosen (number of choices that fell on it: one in a cell, or
-        one in each of its replicates), replicate_score (validation score of the fresh replicates
-        of a chosen configuration: lower than ``score`` by the optimism of having chosen). Only the
-        protocol ``grid_once`` has fresh ones; the others would repeat trainings of the grid bit by
-        bit.
+        one in each of its replicates, and of these one for each class where each chooses for
+        itself), chosen_for (the classes that chose it, where they do), replicate_score (validation
+        score of the fresh replicates of a chosen configuration: lower than ``score`` by the
+        optimism of having chosen). Only the protocol ``grid_once`` has fresh ones; the others would
+        repeat trainings of the grid bit by bit. Nor is there one where classes choose for
+        themselves, as ``score`` is their mean.
     """
     keys = ["regimen", "arm", "configuration"]
     done = facts.trials[(facts.trials.status == "done") & facts.trials.validation.notna()]
@@ -290,10 +292,15 @@ def configurations_table(facts: Facts) -> pd.DataFrame:
     counts = ["trials", "stopped"]
     table[counts] = table[counts].fillna(0).astype(int)
     fresh = done[done.stage == "replicate"].groupby(keys).validation.mean().rename("fresh")
-    chosen = facts.chosen.groupby(keys).size().rename("chosen")
-    table = table.join(chosen, on=keys).join(fresh, on=keys)
+    grouped = facts.chosen.groupby(keys)
+    chosen = grouped.size().rename("chosen")
+    targets = grouped.target.agg(lambda names: ", ".join(dict.fromkeys(n for n in names if n)))
+    table = table.join(chosen, on=keys).join(targets, on=keys).join(fresh, on=keys)
     table["chosen"] = table.chosen.fillna(0).astype(int)
-    fresh_ones = (table.chosen > 0) & (facts.design.protocol == "grid_once")
+    table["chosen_for"] = table.pop("target").astype(object).fillna("").astype("str")
+    # What one class chose was not chosen by the mean that is the score.
+    one_choice = facts.design.select_over != "per_class"
+    fresh_ones = (table.chosen > 0) & (facts.design.protocol == "grid_once") & one_choice
     table["replicate_score"] = table.fresh.where(fresh_ones)
     return table.drop(columns="fresh")
 

@@ -172,10 +172,10 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
             "judge by."
         )
     worse = _where({answer.regimen: answer.overall for answer in found}, LOWER)
-    if worse and design.minority:
+    if worse and design.minority and not design.overall_is_minority:
         words.append(
-            f"It has a price: {readable(design.overall_metric)} over all classes was lower at "
-            f"{listing(worse)}."
+            f"It has a price: {readable(design.overall_metric)} over {design.overall_scope} was "
+            f"lower at {listing(worse)}."
         )
     subject = arm if len(design.synthetic_arms) > 1 else "they"
     return words + _rival_sentences(subject, design.baseline, found)
@@ -283,6 +283,9 @@ def _protocol_text(facts: Facts) -> list[str]:
     """Say which trainings there are, which of them choose, and which are judged."""
     design = facts.design
     metric = f"validation {readable(design.selector)}"
+    interest = listing(list(design.minority))
+    if design.select_over == "macro_chosen":
+        metric += f" (mean over {interest})"
     replicates, draws = count_text(design.replicates, "replicate"), count_text(design.draws, "draw")
     times = f"{replicates} on {draws}"
     axes = listing([f"{len(v)} {TIMES} {k.replace('_', ' ')}" for k, v in design.grid.items()])
@@ -297,6 +300,10 @@ def _protocol_text(facts: Facts) -> list[str]:
         where += f", with {design.early_stopping}"
         best = "Of those trained to their end, the best"
         own = "the best of those it trained to their end"
+    if design.select_over == "per_class":
+        metric += " of that class"
+        best = f"Each of {interest} chooses by itself: {best[0].lower() + best[1:]}"
+        own = f"for each of {interest} by itself {own}"
     then = {
         "grid_once": f"{best} by {metric} is trained afresh in {times} and only then judged on",
         "full_grid": f"{best} by mean {metric} over the replicates is chosen; these trainings of "
@@ -304,4 +311,11 @@ def _protocol_text(facts: Facts) -> list[str]:
         "retune": f"Each replicate chooses {own} by {metric}; this very training, and no fresh "
         "one, is judged on",
     }[design.protocol]
-    return [f"In each cell (arm {TIMES} regimen) {grid} {once}{where}.", f"{then} {test}."]
+    if design.select_over == "per_class":
+        test += f", each class on the training that was chosen for it; scores of {interest} only"
+    over = []
+    if design.overall_classes and design.select_over != "per_class":
+        metric = readable(design.overall_metric)
+        over = [f"The overall {metric} is the mean over {design.overall_scope}."]
+    run = f"In each cell (arm {TIMES} regimen) {grid} {once}{where}."
+    return [run, f"{then} {test}.", *over]

@@ -129,9 +129,11 @@ class StripView:
 def targets(design: Design) -> list[Target]:
     """Return the columns of the results: minority classes, their mean, and overall."""
     found = [Target("class", name, name, readable(design.class_metric)) for name in design.minority]
-    if len(design.minority) > 1:
+    if len(design.minority) > 1 and not design.overall_is_minority:
         found.append(Target("minority", "", "minority mean", readable(design.class_metric)))
-    found.append(Target("overall", "", "all classes", readable(design.overall_metric)))
+    over = "minority mean" if design.overall_is_minority else design.overall_scope
+    if not (design.overall_is_minority and len(design.minority) == 1):
+        found.append(Target("overall", "", over, readable(design.overall_metric)))
     return found
 
 
@@ -235,7 +237,7 @@ def answer_view(
     lines = []
     for answer in found:
         shown = [answer.minority] if facts.design.minority else []
-        shown += [answer.overall]
+        shown += [] if facts.design.overall_is_minority else [answer.overall]
         forests = [_forest(finding, reach) for finding in shown]
         if answer.rival.against:
             than = _than(answer.rival, facts.design.baseline)

@@ -228,13 +228,23 @@ def draft(
         inputs: ids of the artifacts it is made from, by name: the name is the input's kind, or the
             value is ``"<kind>/<id>"``.
         lineage: rows of splits that the content descends from.
-        restrictions: limits on passing the content on.
+        restrictions: limits on passing the content on; those of the inputs come on top, as what is
+            made of restricted images may not be passed on either.
 
     Raises:
         StoreError: an input does not exist, the disk is full, or the store is read-only.
     """
     final = store.folder(kind, id)
-    sources = {name: _input(store, name, value) for name, value in sorted(inputs.items())}
+    sources, limits = dict[str, dict[str, str]](), set(restrictions)
+    for name, value in sorted(inputs.items()):
+        source = _input(store, name, value)
+        limits.update(source.restrictions)
+        sources[name] = {
+            "kind": source.kind,
+            "id": source.id,
+            "manifest_sha256": sha256_of(source.path / MANIFEST),
+            "content_digest": source.content_digest,
+        }
     folder = temporary_name(final)
     with storage_errors(store.root):
         lock = None
@@ -253,7 +263,7 @@ def draft(
                 "inputs": sources,
                 "files": _describe_files(folder),
                 "lineage": [asdict(item) for item in lineage],
-                "restrictions": list(restrictions),
+                "restrictions": sorted(limits),
                 "info": made.info,
             }
             manifest["checksum"] = _checksum(manifest)
@@ -269,7 +279,7 @@ def draft(
                 unlock(lock)
 
 
-def _input(store: Store, name: str, value: str) -> dict[str, str]:
+def _input(store: Store, name: str, value: str) -> Artifact:
     kind, _, id_ = value.rpartition("/")
     kind = kind or name
     if not exists(store, kind, id_):
@@ -277,13 +287,7 @@ def _input(store: Store, name: str, value: str) -> dict[str, str]:
             f"the input {name!r} ({kind}/{id_}) is not in the store {store.root}. Name inputs by "
             "their kind or give '<kind>/<id>', and commit them first."
         )
-    source = read_artifact(store, kind, id_)
-    return {
-        "kind": kind,
-        "id": id_,
-        "manifest_sha256": sha256_of(source.path / MANIFEST),
-        "content_digest": source.content_digest,
-    }
+    return read_artifact(store, kind, id_)
 
 
 def _describe_files(folder: Path) -> list[dict[str, Any]]:

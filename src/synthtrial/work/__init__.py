@@ -28,10 +28,11 @@ _WORK: dict[TaskKind, str] = {
     "assess": "synthtrial.work.judge:assess",
     "trial": "synthtrial.work.trial:run_trial",
     "select": "synthtrial.work.select:select",
+    "cams": "synthtrial.work.cams:draw_maps",
     "exhibits": "synthtrial.work.exhibits:exhibit",
 }
 _NUMERIC: frozenset[TaskKind] = frozenset(
-    {"reference", "train_gan", "synthesize", "filter", "assess", "trial"}
+    {"reference", "train_gan", "synthesize", "filter", "assess", "trial", "cams"}
 )
 
 

@@ -80,7 +80,7 @@ def prepare_parts(task: Task, context: Context, source: RandomAccess, shard_byte
     progress = _Progress(folder, len(ids))
     for part in range(parts.count):
         numbers = range(part * rows, min((part + 1) * rows, len(ids)))
-        bad = _earlier(folder, part)
+        bad = _earlier(folder, part, numbers)
         if bad is None or (bad and source.unreadable == "stop"):  # it may have been mended
             bad = _write_part(folder, part, numbers, source, ids, progress)
         else:
@@ -95,11 +95,17 @@ def prepare_parts(task: Task, context: Context, source: RandomAccess, shard_byte
 
 
 def move_parts(parts: Parts, folder: Path) -> None:
-    """Move the shards, and the list of what is unreadable, into a draft."""
-    for part in range(parts.count):
-        (parts.folder / shard_name(part)).rename(folder / shard_name(part))
-    if parts.bad:
-        (parts.folder / UNREADABLE_FILE).rename(folder / UNREADABLE_FILE)
+    """Put the shards, and the list of what is unreadable, into a draft.
+
+    They stay where they are too until :meth:`Parts.remove`, so that a process that is killed before
+    the draft is committed has lost nothing.
+    """
+    names = [shard_name(part) for part in range(parts.count)]
+    for name in [*names, UNREADABLE_FILE] if parts.bad else names:
+        try:
+            (folder / name).hardlink_to(parts.folder / name)
+        except OSError:  # a file system without hard links
+            (parts.folder / name).rename(folder / name)
 
 
 def _write_part(
@@ -137,17 +143,18 @@ def _write_part(
     finally:
         temporary.unlink(missing_ok=True)
     bad = [(str(ids[number]), reasons[number]) for number in sorted(reasons)]
-    note = {"rows": count, "unreadable": bad}
+    note = {"numbers": [numbers.start, numbers.stop], "rows": count, "unreadable": bad}
     write_file(_note_of(folder, part), json.dumps(note, ensure_ascii=False).encode())
     return bad
 
 
-def _earlier(folder: Path, part: int) -> list[tuple[str, str]] | None:
-    """Return what was unreadable in a part that is complete; None where it is not."""
+def _earlier(folder: Path, part: int, numbers: range) -> list[tuple[str, str]] | None:
+    """Return what was unreadable in a part of these rows that is complete; None where it is not."""
     try:
         note: dict[str, Any] = json.loads(_note_of(folder, part).read_text())
         bad = [(str(name), str(reason)) for name, reason in note["unreadable"]]
-        return bad if is_shard_of(folder / shard_name(part), note["rows"]) else None
+        same = note["numbers"] == [numbers.start, numbers.stop]  # else parts had another size
+        return bad if same and is_shard_of(folder / shard_name(part), note["rows"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

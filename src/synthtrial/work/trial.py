@@ -5,28 +5,107 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from synthtrial.classify.augment import compose
 from synthtrial.classify.evaluation import predict
-from synthtrial.classify.metrics import evaluate
+from synthtrial.classify.metrics import Values, evaluate
+from synthtrial.classify.saving import CLASSIFIER, write_network
 from synthtrial.classify.training import FitResult, build_model, fit
 from synthtrial.config import TrainingConfig
 from synthtrial.data.lineage import LEAKY, check_lineage
+from synthtrial.graph import keeps_weights
 from synthtrial.identity import canonical_json, code_digest
-from synthtrial.store.artifacts import Descent, draft
+from synthtrial.store.artifacts import Artifact, Descent, draft
 from synthtrial.study import Study
 from synthtrial.tasks import REAL_ONLY, Task, metric_name
 from synthtrial.work.context import Context
 from synthtrial.work.fitting import checkpoints_of
 from synthtrial.work.images import lineage_of_images
 from synthtrial.work.judge import check_quality
-from synthtrial.work.rows import judged_rows, trial_rows
+from synthtrial.work.rows import TrialRows, judged_rows, trial_rows
 from synthtrial.work.signals import noticed
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trial's classifier as its training left it.
+
+    Attributes:
+        model: with the kept epoch's weights, on the context's device.
+        rows: that it was trained and validated on.
+        result: of the training.
+        config: its settings.
+        dataset: artifact of its images.
+        classes: names of its outputs.
+    """
+
+    model: nn.Module
+    rows: TrialRows
+    result: FitResult
+    config: TrainingConfig
+    dataset: Artifact
+    classes: tuple[str, ...]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a row may hold several classes."""
+        return bool(self.dataset.info["multi_label"])
+
+
+def train(task: Task, context: Context, study: Study) -> Trained:
+    """Train a trial's classifier, from its checkpoint if it was interrupted.
+
+    Raises:
+        InterruptedTrainingError: it was asked to stop, and goes on when it is run again.
+    """
+    assert task.trial is not None
+    payload = task.payload
+    dataset = context.artifact("dataset", payload["dataset"])
+    arrays = context.images("dataset", dataset.id, study)
+    config = TrainingConfig(**payload["training"])
+    rows = trial_rows(task, context, study, config)
+    device = context.device
+    model = build_model(
+        study.classifier.component,
+        study.classifier.options,
+        channels=arrays.images_NCHW.shape[1],
+        size=arrays.images_NCHW.shape[2],
+        outputs=len(arrays.labels.classes),
+        seed=payload["seed"],
+        replicate=payload["replicate"],
+    ).to(device)
+    treatment = payload["treatment"]
+    arm = study.arms[task.trial.arm]
+    with noticed() as interrupted:
+        result = fit(
+            model,
+            rows.train.to(device),
+            rows.validation.to(device),
+            config,
+            multi_label=dataset.info["multi_label"],
+            classes=arrays.labels.classes,
+            metrics=[metric_name(m) for m in payload["metrics"]],
+            select_by=_score_of_epochs(payload),
+            select_over=payload.get("checkpoint_over"),
+            sampler=treatment["sampler"],
+            class_weights=treatment["class_weights"],
+            augment=compose([item.load() for item in arm.augment]),
+            steps=_matched_steps(task, context, config, rows.n_real),
+            seed=payload["seed"],
+            replicate=payload["replicate"],
+            device=device,
+            report=lambda epoch, figures: context.report(task, epoch, figures),
+            checkpoints=checkpoints_of(task, context, study),
+            interrupted=interrupted,
+        )
+    return Trained(model, rows, result, config, dataset, arrays.labels.classes)
 
 
 def run_trial(task: Task, context: Context) -> str | None:
@@ -46,70 +125,16 @@ def run_trial(task: Task, context: Context) -> str | None:
     assert task.trial is not None
     study, payload = context.study(task.study), task.payload
     started_at, started = datetime.now(UTC), time.perf_counter()
-    dataset = context.artifact("dataset", payload["dataset"])
-    arrays = context.images("dataset", dataset.id, study)
-    multi_label: bool = dataset.info["multi_label"]
-    config = TrainingConfig(**payload["training"])
     if "synthetic" in payload["treatment"]:
         check_quality(task, context, study)
-    rows = trial_rows(task, context, study, config)
     stamps = _stamps(task, context, study)
-    device = context.device
-    model = build_model(
-        study.classifier.component,
-        study.classifier.options,
-        channels=arrays.images_NCHW.shape[1],
-        size=arrays.images_NCHW.shape[2],
-        outputs=len(arrays.labels.classes),
-        seed=payload["seed"],
-        replicate=payload["replicate"],
-    ).to(device)
-    treatment = payload["treatment"]
-    arm = study.arms[task.trial.arm]
-
-    with noticed() as interrupted:
-        result = fit(
-            model,
-            rows.train.to(device),
-            rows.validation.to(device),
-            config,
-            multi_label=multi_label,
-            classes=arrays.labels.classes,
-            metrics=[metric_name(m) for m in payload["metrics"]],
-            select_by=_score_of_epochs(payload),
-            select_over=payload.get("checkpoint_over"),
-            sampler=treatment["sampler"],
-            class_weights=treatment["class_weights"],
-            augment=compose([item.load() for item in arm.augment]),
-            steps=_matched_steps(task, context, config, rows.n_real),
-            seed=payload["seed"],
-            replicate=payload["replicate"],
-            device=device,
-            report=lambda epoch, figures: context.report(task, epoch, figures),
-            checkpoints=checkpoints_of(task, context, study),
-            interrupted=interrupted,
-        )
+    trained = train(task, context, study)
+    result, rows, model = trained.result, trained.rows, trained.model
     test = None
     if payload["evaluate_test"] and result.status == "done":
-        place = (dataset.id, payload["split"], payload["regimen"])
-        kept = {"test": context.held_out("test", *place, study)}
-        if study.settings.store.keep_logits:
-            kept["validation"] = rows.held_out
-        held = {
-            role: judged_rows(mine, payload, context, study, config) for role, mine in kept.items()
-        }
-        logits = {
-            role: predict(model, mine.to(device), precision=config.precision)
-            for role, mine in held.items()
-        }
-        classes, names = arrays.labels.classes, [metric_name(m) for m in payload["metrics"]]
-        tested = held["test"]
-        test = evaluate(
-            names, logits["test"], tested.targets_NK, classes, multi_label, tested.uncertain_NK
-        )
-        if study.settings.store.keep_logits:
-            ids = {role: arrays.labels.sample_ids[mine] for role, mine in kept.items()}
-            _keep_logits(task, context, ids, logits, classes)
+        test = _test(task, context, study, trained)
+        if keeps_weights(study, task.trial):
+            keep_weights(task, context, study, trained)
     context.writer.append(
         {
             **_about(task, study, context),
@@ -119,7 +144,7 @@ def run_trial(task: Task, context: Context) -> str | None:
             "parameters": sum(p.numel() for p in model.parameters()),
             "test": test,
             "stamps": list(stamps),
-            "device": device,
+            "device": context.device,
             "threads": context.threads,
             "seconds": result.earlier_seconds + time.perf_counter() - started,
             "started_at": started_at.isoformat(timespec="seconds"),
@@ -127,6 +152,52 @@ def run_trial(task: Task, context: Context) -> str | None:
     )
     shutil.rmtree(context.unfinished(task), ignore_errors=True)
     return result.message if result.status == "diverged" else None
+
+
+def _test(task: Task, context: Context, study: Study, trained: Trained) -> dict[str, Values]:
+    """Return the metrics on the test set; keep logits where the study asks for it."""
+    payload, config = task.payload, trained.config
+    place = (payload["dataset"], payload["split"], payload["regimen"])
+    kept = {"test": context.held_out("test", *place, study)}
+    if study.settings.store.keep_logits:
+        kept["validation"] = trained.rows.held_out
+    held = {role: judged_rows(mine, payload, context, study, config) for role, mine in kept.items()}
+    logits = {
+        role: predict(trained.model, mine.to(context.device), precision=config.precision)
+        for role, mine in held.items()
+    }
+    if study.settings.store.keep_logits:
+        ids = context.images("dataset", payload["dataset"], study).labels.sample_ids
+        named = {role: ids[mine] for role, mine in kept.items()}
+        _keep_logits(task, context, named, logits, trained.classes)
+    return evaluate(
+        [metric_name(m) for m in payload["metrics"]],
+        logits["test"],
+        held["test"].targets_NK,
+        trained.classes,
+        trained.multi_label,
+        held["test"].uncertain_NK,
+    )
+
+
+def keep_weights(task: Task, context: Context, study: Study, trained: Trained) -> None:
+    """Commit a trial's classifier."""
+    inputs = {"dataset": task.payload["dataset"], "split": task.payload["split"]}
+    _, channels, size, _ = context.images(
+        "dataset", task.payload["dataset"], study
+    ).images_NCHW.shape
+    with draft(context.store, "weights", task.id, inputs=inputs) as made:
+        write_network(
+            made.path,
+            CLASSIFIER,
+            study.classifier.component,
+            study.classifier.options,
+            {name: value.cpu() for name, value in trained.model.state_dict().items()},
+            channels=channels,
+            size=size,
+            classes=trained.classes,
+            multi_label=trained.multi_label,
+        )
 
 
 def _score_of_epochs(payload: Mapping[str, Any]) -> str:

@@ -176,13 +176,17 @@ CONCAT = Component(
     ConcatConfig,
     "synthtrial.synthesis.generators.concat:build",
     step_milliseconds=30.0,
+    pixel_nanoseconds=4000.0,
+    gpu_pixel_nanoseconds=30.0,
 )
 PROGRESSIVE = Component(
     "progressive",
     1,
     ProgressiveConfig,
     "synthtrial.synthesis.generators.progressive:build",
-    step_milliseconds=2500.0,
+    step_milliseconds=100.0,
+    pixel_nanoseconds=8000.0,
+    gpu_pixel_nanoseconds=60.0,
 )
 PROJECTION = Component(
     "projection",
@@ -190,4 +194,6 @@ PROJECTION = Component(
     ProjectionConfig,
     "synthtrial.synthesis.generators.projection:build",
     step_milliseconds=20.0,
+    pixel_nanoseconds=4000.0,
+    gpu_pixel_nanoseconds=30.0,
 )

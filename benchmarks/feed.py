@@ -17,7 +17,8 @@ RAM: all pixels in one uint8 tensor; rows gathered by index and brought to float
 All decode the same PNG bytes, or show the same pixels. Workers are started, and files read into the
 page cache, before a clock runs. Every process computes on one thread. The sides take turns, some
 batches each, and each turn of synthtrial is compared with those of the other right before and after
-it; shown are medians, and how many cores work beside this benchmark took.
+it; shown are medians, processor time (workers included), and how many cores other work took: where
+that is not near 0, wall time says little. Two workers on two idle cores come to half of ``x cpu``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import Foreign
+from machine import Foreign, descendants
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -223,13 +224,33 @@ def without_end(loader: DataLoader[Any]) -> Batches:
         yield from loader
 
 
-def turn(batches: Batches, count: int) -> float:
-    """Return the images a second of so many batches."""
-    began, seen = time.perf_counter(), 0
+@dataclass(frozen=True)
+class Turn:
+    """Images a second, and processor seconds an image in this process and its workers."""
+
+    speed: float
+    cpu: float
+
+
+def turn(batches: Batches, count: int) -> Turn:
+    """Take so many batches."""
+    cpu, began, seen = family_seconds(), time.perf_counter(), 0
     for batch in islice(batches, count):
         x = batch["image"] if isinstance(batch, dict) else batch[0]
         seen += len(x)
-    return seen / (time.perf_counter() - began)
+    return Turn(seen / (time.perf_counter() - began), (family_seconds() - cpu) / seen)
+
+
+def family_seconds() -> float:
+    """Return the processor seconds of this process and its workers."""
+    return sum(descendants(os.getpid()).values())
+
+
+def ratio(ours: list[Turn], theirs: list[Turn], which: str) -> float:
+    """Return the median of a figure of ours over the mean of theirs before and after it."""
+    values = [[getattr(each, which) for each in side] for side in (ours, theirs)]
+    beside = zip(values[0], values[1], values[1][1:], strict=False)
+    return statistics.median(2 * own / (before + after) for own, before, after in beside)
 
 
 def compare(setting: Setting, rounds: int) -> tuple[float, float]:
@@ -244,9 +265,10 @@ def compare(setting: Setting, rounds: int) -> tuple[float, float]:
         }
         if find_spec("webdataset") is None:
             del others["WebDataset"]
-        ours, ratios, speeds, took = sides.synthtrial(), {}, {}, {}
+            print(f"{setting.title:14}WebDataset is not installed")
+        ours, ratios = sides.synthtrial(), {}
         turn(ours, setting.images // BATCH + setting.fast)  # a pass: into the page cache
-        mine: list[float] = []
+        mine: list[Turn] = []
         for name, make in others.items():
             count = setting.fast if name == "RAM" else setting.slow
             theirs = make()
@@ -258,18 +280,16 @@ def compare(setting: Setting, rounds: int) -> tuple[float, float]:
                 between.append(turn(ours, setting.fast))
                 drain(theirs, name)
                 beside.append(turn(theirs, count))
-            took[name] = foreign.cores()
+            took = foreign.cores()
             del theirs
-            ratios[name] = statistics.median(
-                2 * own / (before + after)
-                for own, before, after in zip(between, beside, beside[1:], strict=False)
-            )
-            speeds[name] = statistics.median(beside)
+            ratios[name] = ratio(between, beside, "speed")
+            cpu = 1 / ratio(between, beside, "cpu")
+            print_line(setting, name, beside, f"{ratios[name]:8.2f}{cpu:8.2f}{took:9.2f}")
             mine += between
         clear_process_cache()
-        print_lines(setting, statistics.median(mine), speeds, ratios, took, sides.seconds)
-    loaders = [ratio for name, ratio in ratios.items() if name != "RAM"]
-    return min(loaders), ratios["RAM"]
+        note = f"   decoded once in {sides.seconds:.1f} s"
+        print_line(setting, "synthtrial", mine, note)
+    return min(ratio for name, ratio in ratios.items() if name != "RAM"), ratios["RAM"]
 
 
 def drain(theirs: Batches, name: str) -> None:
@@ -279,25 +299,10 @@ def drain(theirs: Batches, name: str) -> None:
             pass
 
 
-def print_lines(
-    setting: Setting,
-    mine: float,
-    speeds: dict[str, float],
-    ratios: dict[str, float],
-    took: dict[str, float],
-    seconds: float,
-) -> None:
-    """Print the table of one size."""
-    note = f"decoded once in {seconds:.1f} s"
-    print(f"{setting.title:14}{'synthtrial':14}{mine:12,.0f}{'':21}{note}")
-    for name in ("ImageFolder", "datasets", "WebDataset", "RAM"):
-        if name in speeds:
-            print(
-                f"{setting.title:14}{name:14}{speeds[name]:12,.0f}{ratios[name]:10.2f}{took[name]:9.2f}"
-            )
-        else:
-            print(f"{setting.title:14}{name:14}  not installed")
-    print(end="", flush=True)
+def print_line(setting: Setting, name: str, turns: list[Turn], rest: str) -> None:
+    """Print the medians of a side."""
+    speed, cpu = (statistics.median(getattr(t, which) for t in turns) for which in ("speed", "cpu"))
+    print(f"{setting.title:14}{name:14}{speed:12,.0f}{1e3 * cpu:10.4f}{rest}", flush=True)
 
 
 def main() -> None:
@@ -309,7 +314,8 @@ def main() -> None:
     rounds = 1 if asked.quick else asked.rounds
     torch.set_num_threads(1)
     print(f"medians of {rounds} rounds; load {os.getloadavg()[0]:.1f}; x: synthtrial's / side's")
-    print(f"{'':28}{'images/s':>12}{'x':>10}{'foreign':>9}")
+    heads = ("images/s", "ms cpu", "x wall", "x cpu", "foreign")
+    print(f"{'':28}{heads[0]:>12}{heads[1]:>10}{heads[2]:>8}{heads[3]:>8}{heads[4]:>9}")
     shares = [compare(setting, rounds) for setting in SETTINGS]
     for goal, which, title in (
         (LOADERS_GOAL, 0, "the best of the loaders"),

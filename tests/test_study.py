@@ -182,7 +182,8 @@ def test_shipped_studies_are_found_wherever_the_working_directory_is(tmp_path, m
 def test_a_study_may_say_only_what_differs_from_another(tmp_path):
     child = tmp_path / "child.yaml"
     child.write_text(
-        "base: digits\nname: child\ntraining: {epochs: 3}\narms: {none: {}, gan: {synthetic: true}}\n"
+        "base: digits\nname: child\ntraining: {epochs: 3}\n"
+        "arms: {none: {}, gan: {synthetic: true}}\n"
     )
     study, parent = load(child), load("digits")
     assert study.name == "child"

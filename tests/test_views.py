@@ -8,11 +8,11 @@ from rich.console import Console
 
 from synthtrial.errors import ConfigError
 from synthtrial.plan import build
+from synthtrial.plan_views import show_plan
+from synthtrial.progress import human_bytes
 from synthtrial.store.artifacts import draft, open_store
 from synthtrial.study import load
 from synthtrial.tasks import ARTIFACT_KINDS
-from synthtrial.plan_views import show_plan
-from synthtrial.progress import human_bytes
 from synthtrial.views import artifacts_in_use, collect, show_status
 
 

@@ -61,7 +61,7 @@ class Clock:
         source = plan.study.dataset.load()
         self._rows: int = source.expected_rows
         self._image_bytes = math.prod(source.image_shape)
-        self._pixels = math.prod(source.image_shape[1:])
+        self._pixels: int = math.prod(source.image_shape[1:])
         self._measured = _measured_step_seconds(store, plan.study.name) if store else {}
         self._trainings: dict[tuple[Any, ...], TrainingConfig] = {}
 
@@ -145,7 +145,7 @@ class Clock:
 
     def _step_seconds(self, component: Component, images: int) -> float:
         """Return what a training step of so many images takes, by a rough guess."""
-        pixels = images * self._pixels
+        pixels: int = images * self._pixels
         if self._gpu and component.gpu_pixel_nanoseconds is not None:
             return _GPU_STEP_SECONDS + component.gpu_pixel_nanoseconds * pixels / 1e9
         step = component.step_milliseconds or _ROUGH_STEP_MILLISECONDS

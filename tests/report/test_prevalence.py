@@ -49,7 +49,7 @@ def test_nothing_is_drawn_before_the_split(several):
 def test_the_page_of_a_study_of_several_classes_shows_shares(several, tmp_path):
     html = write_page(several, tmp_path).read_text(encoding="utf-8")
     assert "How common the classes are" in html
-    assert "In training an uncertain label does not count as positive." in html
+    assert "In training an uncertain label counts as negative." in html
     assert (tmp_path / "figures" / "class-counts.svg").is_file()
 
 

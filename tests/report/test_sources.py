@@ -464,3 +464,19 @@ def test_arms_and_rules_are_told_in_words():
     assert "gan" in texts["oversample_matched"]
     assert "weigh more" in texts["class_weights"]
     assert design.balance == "as few are added as bring each of 8 and 9 to 10 % of the images"
+
+
+def test_controls_and_label_policies_are_told_in_words():
+    rules = (
+        "arms.shuffled={synthetic: true, shuffle_labels: true}",
+        "arms.some={augment: [{name: shift, pixels: 1}], augment_only: [8, 9]}",
+        "arms.longer={steps_of: gan}",
+        "training.label_policy=smooth",
+    )
+    design = describe(load("digits", rules))
+    texts = {arm.name: arm.text for arm in design.arms}
+    assert texts["shuffled"].endswith("are added, their labels are shuffled among them")
+    assert texts["some"] == "training images that hold 8 or 9 undergo random shift"
+    assert texts["longer"] == "as many gradient steps as gan"
+    assert design.uncertain_text == "counts as a number drawn between 0.55 and 0.85"
+    assert design.uncertain_counts

@@ -1,8 +1,8 @@
 """Batch normalisation that also trains where there are few values of each channel.
 
 The last batch of a pass may hold one image or two, and deep layers may have shrunk them to one
-pixel. A single value's deviation from its own mean is nothing, and torch refuses to train on it; two
-equal ones divide by next to nothing, and gradients of 1e11 end the training.
+pixel. A single value's deviation from its own mean is nothing, and torch refuses to train on it;
+two equal ones divide by next to nothing, and gradients of 1e11 end the training.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
-
 
 #: Values of a channel from which its variance is estimated.
 FEWEST = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ from synthtrial.report.verdict import readable
 
 #: Most classes that are drawn one by one; more would hide each other.
 MOST_CLASSES = 6
+#: Room beside the outermost sizes, as a factor; and how far apart lines stand at one size, as a
+#: share of the axis.
+_MARGIN, _SHIFT = 1.3, 0.012
 _DASHES: tuple[Any, ...] = (
     "-",
     (0, (4, 1.6)),
@@ -60,9 +64,11 @@ def gain_panels(facts: Facts, differences: pd.DataFrame, found: Sequence[ArmClai
             figure, axes = new_figure(5.6, 3.4)
             axes.axhline(0.0, color=MUTED, lw=1.0, zorder=1)
             handles = []
+            width = math.log(max(sizes.values()) / min(sizes.values()) * _MARGIN**2)
+            apart = math.exp(_SHIFT * width)
             for place, (name, rows) in enumerate(lines):
                 mean = place == len(lines) - 1
-                shift = 1.035 ** (place - (len(lines) - 1) / 2)
+                shift = apart ** (place - (len(lines) - 1) / 2)
                 x = [sizes[regimen] * shift for regimen in rows.regimen]
                 half = (rows.high - rows.difference).fillna(0.0)
                 line = Line2D(
@@ -87,7 +93,7 @@ def gain_panels(facts: Facts, differences: pd.DataFrame, found: Sequence[ArmClai
                 [sizes[regimen] for regimen in known],
                 [_tick(regimen, sizes[regimen]) for regimen in known],
             )
-            axes.set_xlim(min(sizes.values()) / 1.3, max(sizes.values()) * 1.3)
+            axes.set_xlim(min(sizes.values()) / _MARGIN, max(sizes.values()) * _MARGIN)
             axes.set_xlabel("real training images")
             axes.set_title(
                 safe_label(f"{shorten(claim.arm)} less {shorten(design.baseline)}: {metric}")

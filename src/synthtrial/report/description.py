@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synthtrial.config import BalanceConfig, ProtocolConfig
+from synthtrial.config import BalanceConfig, ProtocolConfig, TrainingConfig
 from synthtrial.data.base import DatasetSource
 from synthtrial.report.facts import ArmFacts, Design, count_text, listing
 from synthtrial.report.made import thresholds_of
@@ -60,6 +60,7 @@ def describe(study: Study) -> Design:
         select_over=settings.protocol.select_over,
         overall_classes=_overall_classes(study),
         uncertain_counts=settings.training.label_policy in ("ones", "smooth"),
+        uncertain_text=_uncertain_text(settings.training),
     )
 
 
@@ -68,6 +69,17 @@ def _overall_classes(study: Study) -> tuple[str, ...]:
     if study.settings.protocol.select_over == "per_class":
         return tuple(study.minority)
     return tuple(study.settings.statistics.overall_classes)
+
+
+def _uncertain_text(training: TrainingConfig) -> str:
+    """Say what an uncertain label counts as in training."""
+    low, high = training.smoothing
+    return {
+        "ones": "counts as positive",
+        "zeros": "counts as negative",
+        "ignore": "is left out",
+        "smooth": f"counts as a number drawn between {low:g} and {high:g}",
+    }[training.label_policy]
 
 
 def _stopping_text(protocol: ProtocolConfig) -> str:
@@ -85,13 +97,16 @@ def _arm_text(study: Study, arm: Arm) -> str:
     parts = []
     if settings.synthetic:
         parts.append(_images_text(study, arm))
+    if settings.shuffle_labels:
+        parts.append("their labels are shuffled among them")
     if settings.repeat is not None:
         parts.append(
             f"real images are repeated, as many and of the same labels as in {settings.repeat}"
         )
     if arm.augment:
         names = listing([item.name.replace("_", " ") for item in arm.augment])
-        parts.append(f"training images undergo random {names}")
+        held = f" that hold {listing(settings.augment_only, 'or')}" if settings.augment_only else ""
+        parts.append(f"training images{held} undergo random {names}")
     if settings.sampler == "balanced":
         parts.append("batches draw all classes equally often")
     if settings.class_weights == "balanced":

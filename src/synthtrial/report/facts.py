@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -26,6 +26,9 @@ from synthtrial.report.columns import (
     SYNTHETIC_COLUMNS,
     empty,
 )
+
+if TYPE_CHECKING:  # it needs what is here
+    from synthtrial.report.cams import Maps
 
 #: A trial in one of these states will not change any more.
 TERMINAL = ("done", "diverged", "stopped", "failed", "blocked")
@@ -119,6 +122,7 @@ class Design:
             (the classes of interest) or ``per_class`` (each of these chooses for itself).
         overall_classes: classes that a per-class ``overall_metric`` is the mean over; empty: all.
         uncertain_counts: whether an uncertain label counts as a positive one.
+        uncertain_text: what it counts as in training, as a predicate.
         early_stopping: how grid trials are stopped early, in words; empty where none is.
         generator: what makes the images, in words; empty without one.
         fit_on: rows that generators are fitted on: ``subset``, ``train``, ``original`` or, of
@@ -167,6 +171,7 @@ class Design:
     select_over: str = "macro_all"
     overall_classes: tuple[str, ...] = ()
     uncertain_counts: bool = False
+    uncertain_text: str = "counts as negative"
 
     @property
     def overall_scope(self) -> str:
@@ -238,6 +243,7 @@ class Facts:
         planned: number of tasks there are, and of those that failed or can never start, by kind of
             artifact: ``generator``, ``quality``.
         lost: label and message of tasks that failed and that no trial waited for.
+        maps: where a classifier looks; None where no maps were made, or not yet.
         published: printed results to be shown beside these.
     """
 
@@ -260,6 +266,7 @@ class Facts:
     external: External | None = None
     planned: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     lost: tuple[tuple[str, str], ...] = ()
+    maps: Maps | None = None
     published: Published | None = None
 
     @property

@@ -34,6 +34,7 @@ from synthtrial.report import (
     verdict,
     views,
 )
+from synthtrial.report.cams import maps_context
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
 from synthtrial.report.prevalence import prevalence
@@ -195,6 +196,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         **parts.gap_context(facts, extra, styles),
         **parts.published_context(facts, extra),
         "choices": parts.choices_view(facts),
+        **maps_context(facts.maps, views.cut),
         **_images(facts, graded),
         "quality_figures": drawn(image_figures.quality_dots(facts, graded)),
         "losses": drawn(image_figures.loss_curves(facts, losses)),

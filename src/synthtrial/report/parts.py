@@ -10,6 +10,7 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report import beside, claim, gaps
+from synthtrial.report.cams import maps_table
 from synthtrial.report.claim_figure import MOST_CLASSES, gain_panels
 from synthtrial.report.facts import TIMES, Facts, count_text, listing
 from synthtrial.report.paper import paper_lines
@@ -30,6 +31,8 @@ def extra_tables(
         found["printed-counts"] = beside.counts_table(facts, allocations)
     if facts.published is not None and facts.published.scores:
         found["printed-scores"] = beside.scores_table(facts, means)
+    if facts.maps is not None:
+        found["activation-maps"] = maps_table(facts.maps)
     return found
 
 

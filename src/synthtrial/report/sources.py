@@ -19,6 +19,7 @@ from synthtrial.classify.metrics import score
 from synthtrial.errors import ConfigError
 from synthtrial.plan import Plan
 from synthtrial.published import load_published
+from synthtrial.report.cams import find_maps
 from synthtrial.report.columns import (
     CHOSEN_COLUMNS,
     COUNT_COLUMNS,
@@ -77,6 +78,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         sheets=sheets,
         planned=count_tasks(plan),
         lost=lost(plan),
+        maps=find_maps(store, plan, shown=study.settings.store.show_restricted),
         **judged(study, store, plan),
         **trained(study, store, plan),
     )

@@ -290,7 +290,7 @@ def _protocol_text(facts: Facts) -> list[str]:
     times = f"{replicates} on {draws}"
     axes = listing([f"{len(v)} {TIMES} {k.replace('_', ' ')}" for k, v in design.grid.items()])
     grid = f"a grid of {design.configurations} configurations ({axes})" if axes else "one setting"
-    once = f"is run for up to {design.epochs} epochs"
+    once = f"is run for up to {count_text(design.epochs, 'epoch')}"
     test = "the test set, which is the same for all and holds real images only"
     where = (
         ", once, on the first draw" if design.protocol == "grid_once" else f" in each of {times}"

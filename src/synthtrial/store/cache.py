@@ -123,7 +123,7 @@ def _decode(artifact: Artifact, count: int, path: Path) -> None:
                 f"{artifact.path / name} was altered: its SHA-256 is not that of its manifest. "
                 + mend(artifact.path)
             )
-    images = iterate_images(artifact)
+    images = iterate_images(artifact, readers=len(os.sched_getaffinity(0)))
     first = next(images, None)
     shape = (count, *(first.shape if first is not None else (1, 0, 0)))
     temporary = temporary_name(path)

@@ -289,17 +289,22 @@ def _texts(table: pa.Table, name: str) -> ObjectArray | None:
     return values
 
 
-def iterate_images(artifact: Artifact) -> Iterator[UInt8Array]:
+def iterate_images(artifact: Artifact, readers: int = 1) -> Iterator[UInt8Array]:
     """Yield the images of all shards in order, each uint8 of shape (channels, height, width).
+
+    Args:
+        artifact: with image shards.
+        readers: threads that decode, a few hundred images ahead of what is taken.
 
     Raises:
         DamagedArtifactError: a shard is missing, truncated or altered.
     """
-    for name in shard_files(artifact):
-        with open_shard(artifact, name) as file:
-            for batch in file.iter_batches(batch_size=_READ_ROWS, columns=["image.bytes"]):
-                for content in batch.column("image").field("bytes"):
-                    yield decode_png(content.as_py())
+    with ThreadPoolExecutor(readers) as pool:
+        for name in shard_files(artifact):
+            with open_shard(artifact, name) as file:
+                for batch in file.iter_batches(batch_size=_READ_ROWS, columns=["image.bytes"]):
+                    contents = batch.column("image").field("bytes").to_pylist()
+                    yield from pool.map(decode_png, contents)
 
 
 @contextmanager

@@ -132,9 +132,7 @@ def test_the_report_stands_beside_the_printed_values_and_shows_no_image(finished
     assert {"0.721", "0.727"} <= printed
 
 
-def test_permuted_columns_give_identical_results_for_every_class(
-    folder, finished, run, tmp_path
-):
+def test_permuted_columns_give_identical_results_for_every_class(folder, finished, run, tmp_path):
     other = tmp_path / "permuted"
     other.mkdir()
     for item in folder.iterdir():

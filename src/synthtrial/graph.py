@@ -195,14 +195,20 @@ def _grid_replicates(study: Study) -> Sequence[int]:
 def _exhibits(study: Study, making: Sequence[Arm]) -> Task:
     regimens = sorted({min(study.settings.regimens), max(study.settings.regimens)})
     split = split_task(study, 0)
-    synthetic, needs = [], [split.payload["dataset"], split.id]
+    needs = [split.payload["dataset"], split.id]
+    strips: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     for arm in making:
         for regimen in regimens:
             # Of an arm with a filter also the list of what is kept, and of a dose how many.
             chosen = dict(image_set(study, arm, regimen, 0).treatment)
             needs += chosen.values()
+            key = (("regimen", str(regimen)), *chosen.items())
+            if key in strips:  # arms that add the very same images share their strips
+                strips[key]["arm"] += f", {arm.name}"
+                continue
             id_ = chosen.pop("synthetic")
-            synthetic.append({"arm": arm.name, "regimen": regimen, "id": id_, **chosen})
+            strips[key] = {"arm": arm.name, "regimen": regimen, "id": id_, **chosen}
+    synthetic = list(strips.values())
     payload = {
         "dataset": split.payload["dataset"],
         "split": split.id,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from synthtrial.errors import DamagedArtifactError
 from synthtrial.report.cams import ClassMaps, Likeness, Maps, find_maps, maps_context, maps_table
+from synthtrial.report.facts import DASH, MINUS
 from synthtrial.store.artifacts import draft, open_store
 
 
@@ -48,9 +49,9 @@ def test_a_sentence_says_what_the_intervals_allow(mixed, real, said):
 def test_figures_and_their_lack_are_in_table_and_page():
     maps = maps_of(None, alike(-0.25, -0.5, 0.1))
     (row,) = maps_context(maps, None)["maps"]["rows"]
-    assert row["likeness"][0] == "–"
-    assert row["likeness"][1] == "−0.25 (−0.50 to 0.10)"
-    assert row["concentration"] == ["25 %", "–", "10 %"]
+    assert row["likeness"][0] == DASH
+    assert row["likeness"][1] == f"{MINUS}0.25 ({MINUS}0.50 to 0.10)"
+    assert row["concentration"] == ["25 %", DASH, "10 %"]
     table = maps_table(maps)
     assert list(table.pair) == ["real_made", "real_real", "made_made"]
     assert np.isnan(table.likeness.astype(float)[0])

@@ -36,7 +36,7 @@ def maps_of(mixed, real):
         (alike(0.1, 0.0, 0.2), alike(0.6, 0.5, 0.7), "it looks elsewhere in them"),
         (alike(0.9, 0.8, 1.0), alike(0.6, 0.5, 0.7), "more like those of real ones"),
         (alike(0.5, 0.4, 0.6), alike(0.6, 0.5, 0.7), "the intervals overlap"),
-        (None, alike(0.6, 0.5, 0.7), "too few images"),
+        (None, alike(0.6, 0.5, 0.7), "hardly a map differs from place to place"),
     ],
 )
 def test_a_sentence_says_what_the_intervals_allow(mixed, real, said):
@@ -44,6 +44,14 @@ def test_a_sentence_says_what_the_intervals_allow(mixed, real, said):
     (sentence,) = shown["sentences"]
     assert sentence.startswith("Fracture: ")
     assert said in sentence
+
+
+def test_few_images_are_said():
+    maps = maps_of(None, None)
+    few = dataclasses.replace(maps.classes[0], images={"real": 1, "made": 6})
+    (sentence,) = maps_context(dataclasses.replace(maps, classes=(few,)), None)["maps"]["sentences"]
+    assert "too few images" in sentence
+    assert "1 real image, 6 made" in sentence
 
 
 def test_figures_and_their_lack_are_in_table_and_page():

@@ -25,6 +25,7 @@ PAIRS = {
     "real_real": "real among themselves",
     "made_made": "made among themselves",
 }
+_FEWEST = 2  # images that can be compared
 _KINDS = {"real": "real, of the test set", "made": "made"}
 
 
@@ -176,9 +177,11 @@ def _sentences(maps: Maps) -> Iterator[str]:
     for item in maps.classes:
         mixed, real = item.likeness["real_made"], item.likeness["real_real"]
         if mixed is None or real is None:
+            few = min(item.images.values()) < _FEWEST
+            why = "too few images" if few else "hardly a map differs from place to place"
             yield (
-                f"{item.class_name}: too few images for a comparison "
-                f"({count_text(item.images['real'], 'real one')}, {item.images['made']:,} made)."
+                f"{item.class_name}: {why}, so that there is nothing to compare "
+                f"({count_text(item.images['real'], 'real image')}, {item.images['made']:,} made)."
             )
         elif mixed.high < real.low:
             yield (

@@ -198,7 +198,7 @@ def test_a_reader_that_goes_away_is_not_told_off(options, tmp_path):
         ("regimens=all", "regimens"),
         ("arms.x.preset=standrd", "unknown arm 'standrd': did you mean 'standard'? Allowed: "),
         ("arms.mixup={}", "no installed arm has that name: Allowed: "),
-        ("dataset.name=digit", "unknown dataset 'digit': did you mean 'digits'? Allowed: digits"),
+        ("dataset.name=digit", "unknown dataset 'digit': did you mean 'digits'? Allowed: "),
         ("classifier.name=cnn", "unknown classifier 'cnn': Allowed: densenet121"),
         ("generator.name=projector", "did you mean 'projection'? Allowed: concat, "),
         ("imbalance.classes=[8,11]", "has no class '11': "),

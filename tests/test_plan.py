@@ -326,3 +326,31 @@ def test_choosing_by_all_classes_leaves_ids_as_they_were(tiny):
     assert not trials & plain  # the kept epoch is another one
     others = {task.id for task in chosen.tasks.values() if task.kind not in ("trial", "select")}
     assert others <= plain
+
+
+def test_a_publication_that_cannot_be_read_is_noticed_before_anything_runs(tiny):
+    study = load("digits", tiny("statistics.published=nope"))
+    with pytest.raises(ConfigError, match="unknown table 'nope'"):
+        build(study, None)
+
+
+def test_settings_that_nothing_looks_at_are_in_no_id(tiny):
+    plain = set(build(load("digits", tiny()), None).tasks)
+    assert set(build(load("digits", tiny("training.smoothing=[0.1,0.2]")), None).tasks) == plain
+    smooth = [
+        set(build(load("digits", tiny("training.label_policy=smooth", *more)), None).tasks)
+        for more in ((), ("training.smoothing=[0.1,0.2]",))
+    ]
+    assert smooth[0] != smooth[1]
+
+
+def test_a_narrowed_plan_draws_maps_if_it_trains_their_classifier(tiny):
+    study = load("digits", tiny("cams.arm=gan"))
+    plan = build(study, None)
+    for cell in plan.selections:
+        plan.expand(cell, study.configurations[0])
+    kinds = {
+        arm: [task.kind for task in narrow(plan, {"arm": arm}).tasks.values()].count("cams")
+        for arm in ("gan", "none")
+    }
+    assert kinds == {"gan": 1, "none": 0}

@@ -237,6 +237,11 @@ def test_the_chest_studies_differ_where_their_documentation_says():
     ("override", "message"),
     [
         ("arms.long.steps_of=long", "no other arm that adds synthetic images, or nothing"),
+        (
+            "arms={none: {}, gan: {synthetic: true}, a: {steps_of: gan}, b: {steps_of: a}}",
+            "has no steps_of itself",
+        ),
+        ("statistics.minority=[8,8]", "a class of interest is named twice"),
         ("arms.odd.shuffle_labels=true", "adds no synthetic images that have labels"),
         ("arms.odd.augment_only=[8]", "augment_only: it has no transforms"),
         ("training.smoothing=[0.9, 0.1]", "the smallest and the largest number"),

@@ -80,7 +80,7 @@ def test_what_any_study_of_the_store_uses_is_kept(kept):
     store, studies, made = kept
     used = artifacts_in_use(store, studies[0])
     assert made <= used
-    assert {kind for kind, _ in used} <= {*ARTIFACT_KINDS.values(), "predictions"}
+    assert {kind for kind, _ in used} <= {*ARTIFACT_KINDS.values(), "predictions", "weights"}
     assert "would remove 1 left-overs" in printed(collect, store, used, dry_run=True)
     assert "stray" in printed(collect, store, used, dry_run=False)
     assert not (store.root / "generator" / "stray").exists()

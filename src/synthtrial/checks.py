@@ -143,15 +143,53 @@ def _leaks(study: Study) -> Iterator[str]:
         )
     if split.test_groups is not None and split.test_by == "image":
         yield "split.test_groups names whole groups, and split.test_by=image divides them"
+    if split.own:
+        yield from _own_split_problems(study)
+    matched = [
+        name
+        for name, arm in study.arms.items()
+        if arm.settings.repeat or arm.settings.steps_of or arm.settings.shuffle_labels
+    ]
+    if split.validation_made and matched:
+        yield (
+            f"split.validation_made takes images from the arms that {', '.join(matched)} are "
+            "matched with, so that they no longer match: leave these arms out"
+        )
     low, high = (*study.settings.training.smoothing, -1.0, -1.0)[:2]
     if len(study.settings.training.smoothing) != 2 or not 0 <= low <= high <= 1:
         yield (
             f"training.smoothing is {study.settings.training.smoothing}; give the smallest and the "
             "largest number, between 0 and 1"
         )
+    minority = study.minority
+    if len(set(minority)) != len(minority):
+        yield f"a class of interest is named twice: {minority}"
     over = study.settings.protocol.select_over
+    if over == "per_class" and study.settings.protocol.search == "asha":
+        yield (
+            "protocol.search=asha stops trials by their mean over classes, and "
+            "select_over=per_class chooses for each class: use search=grid, or "
+            "select_over=macro_chosen"
+        )
     if over != "macro_all" and not study.minority:
         yield f"protocol.select_over={over} needs classes of interest: set statistics.minority"
+
+
+def _own_split_problems(study: Study) -> Iterator[str]:
+    """Say what contradicts keeping a dataset's own test set."""
+    split = study.settings.split
+    for name, given in (
+        ("test_groups", split.test_groups is not None),
+        ("test_by", split.test_by is not None),
+        ("validation_made", split.validation_made),
+    ):
+        if given:
+            yield f"split.own keeps the dataset's own sides, and split.{name} deals others"
+    if not hasattr(study.dataset.load(), "own_sides"):
+        yield (
+            f"split.own: the dataset '{study.dataset.name}' has no test set of its own; set "
+            "split.own=false to deal one"
+        )
 
 
 def _out_of_range(study: Study) -> Iterator[str]:
@@ -230,10 +268,15 @@ def _arm_problems(study: Study, arm: Arm) -> list[str]:
             f"repeat: '{repeat}' is not an arm that adds synthetic images: "
             f"{suggest(repeat, adding)}"
         )
-    counted = [name for name, item in study.arms.items() if item.settings.repeat is None]
+    counted = [
+        name
+        for name, item in study.arms.items()
+        if item.settings.repeat is None and item.settings.steps_of is None
+    ]
     if steps_of is not None and (steps_of not in counted or steps_of == arm.name):
         problems.append(
-            f"steps_of: '{steps_of}' is no other arm that adds synthetic images, or nothing: "
+            f"steps_of: '{steps_of}' is no other arm that adds synthetic images, or nothing, and "
+            "has no steps_of itself: "
             f"{suggest(steps_of, [name for name in counted if name != arm.name])}"
         )
     if arm.settings.shuffle_labels and not arm.settings.synthetic:

@@ -20,6 +20,8 @@ class SplitConfig:
         test_by: the same for the test set alone; by default as ``by``.
         test_groups: file of the names of the groups held out for testing, one a line; ``test`` is
             then not used. Its content enters ids and its place does not.
+        own: keep the dataset's own test set, and its own validation set where it has one; ``test``
+            is then not used, and ``validation`` only where it has none.
         validation_made: move the fraction ``validation / (1 - test)`` of made images from training
             to validation, as the chest X-ray paper's code does; needs ``allow_leakage``.
     """
@@ -30,6 +32,7 @@ class SplitConfig:
     by: Literal["group", "image"] = "group"
     test_by: Literal["group", "image"] | None = None
     test_groups: str | None = None
+    own: bool = False
     validation_made: bool = False
 
     @property

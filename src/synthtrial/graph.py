@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from synthtrial.identity import non_default
 from synthtrial.study import Arm, Study
 from synthtrial.tasks import (
     GRID_REPLICATE,
@@ -22,7 +21,14 @@ from synthtrial.tasks import (
     make_task,
     metric_identity,
 )
-from synthtrial.upstream import allocate_task, assess_task, image_set, prepare_task, split_task
+from synthtrial.upstream import (
+    allocate_task,
+    assess_task,
+    image_set,
+    prepare_task,
+    split_task,
+    training_identity,
+)
 
 
 def cells(study: Study) -> list[Cell]:
@@ -155,7 +161,7 @@ def _place(study: Study, arm_name: str, regimen: float, draw: int) -> _Part:
 def _point(study: Study, configuration: tuple[tuple[str, Any], ...]) -> _Part:
     """Return the part of a trial that depends on its configuration alone."""
     training = study.training(dict(configuration))
-    payload: dict[str, Any] = {"training": non_default(training)}
+    payload: dict[str, Any] = {"training": training_identity(training)}
     if training.checkpoint == "best":
         payload["checkpoint_by"] = metric_identity(study.settings.protocol.select_by)
         if study.settings.protocol.select_over != "macro_all":

@@ -15,6 +15,7 @@ import numpy as np
 
 from synthtrial.data.labels import LabelPolicy, apply_policy, by_rarity, class_counts, locate
 from synthtrial.data.regimens import held_out_rows
+from synthtrial.data.sides import own_sides_of
 from synthtrial.data.splits import SplitTable, make_split, read_groups, select
 from synthtrial.errors import DataError
 from synthtrial.stats.auc import hanley_mcneil_se
@@ -88,6 +89,8 @@ class Outlook:
         classes: rarest first.
         test: the test set.
         regimens: in the study's order.
+        named: groups that ``split.test_groups`` names, and how many of them there are; None where
+            it names none.
     """
 
     images: int
@@ -95,6 +98,7 @@ class Outlook:
     classes: tuple[ClassOutlook, ...]
     test: Held
     regimens: tuple[RegimenOutlook, ...]
+    named: tuple[int, int] | None = None
 
 
 def outlook(study: Study) -> Outlook:
@@ -110,11 +114,18 @@ def outlook(study: Study) -> Outlook:
     if settings.split.test_groups is not None:
         held_out = read_groups(Path(settings.split.test_groups).expanduser())
     split = make_split(
-        table, settings.split, settings.imbalance, seed=settings.seed, draw=0, held_out=held_out
+        table,
+        settings.split,
+        settings.imbalance,
+        seed=settings.seed,
+        draw=0,
+        held_out=held_out,
+        sides=own_sides_of(source) if settings.split.own else None,
     )
     policy: LabelPolicy = settings.training.label_policy
     targets_NK = apply_policy(table.labels_NK, policy)
     known = {group for group in table.group_ids if group is not None}
+    named = None if held_out is None else (len(held_out), len(known & held_out))
     return Outlook(
         images=len(table),
         groups=len(known),
@@ -123,6 +134,7 @@ def outlook(study: Study) -> Outlook:
         regimens=tuple(
             _regimen(study, regimen, split, table, targets_NK) for regimen in settings.regimens
         ),
+        named=named,
     )
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from synthtrial.errors import ConfigError, suggest
 from synthtrial.graph import cam_task, fixed_tasks, selections, trial_task
+from synthtrial.published import Published, load_published
 from synthtrial.store.artifacts import Store, exists, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.study import Study
@@ -273,6 +275,11 @@ def narrow(plan: Plan, where: Mapping[str, str]) -> Plan:
         )
         if matches or task.id in keep or (task.kind == "select" and _is_chosen(kept, task)):
             keep |= {task.id, *task.needs}
+    keep |= {
+        id_
+        for id_, task in plan.tasks.items()
+        if task.kind == "cams" and task.payload["place"]["trial_id"] in keep
+    }
     kept.tasks = {id_: task for id_, task in plan.tasks.items() if id_ in keep}
     kept.failures = {id_: f for id_, f in plan.failures.items() if id_ in keep}
     kept.selections = {cell: id_ for cell, id_ in plan.selections.items() if id_ in keep}
@@ -289,6 +296,9 @@ def _is_chosen(plan: Plan, select: Task) -> bool:
 
 
 def _check_classes(study: Study) -> None:
+    published = study.settings.statistics.published
+    if published is not None:
+        _published(published)  # before a study has run for days, not when its report is written
     classes = study.dataset.load().classes
     named = {
         "imbalance.classes": study.settings.imbalance.classes,
@@ -308,6 +318,11 @@ def _check_classes(study: Study) -> None:
                     f"{where}: the dataset '{study.dataset.name}' has no class '{name}': "
                     f"{suggest(name, classes)}"
                 )
+
+
+@lru_cache(maxsize=8)
+def _published(name: str) -> Published:
+    return load_published(name)
 
 
 def _look_up(plan: Plan, store: Store) -> None:

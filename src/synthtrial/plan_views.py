@@ -139,6 +139,11 @@ def show_outlook(console: Console, plan: Plan, found: Outlook, published: Publis
     console.print(
         f"Data: {found.images:,} images{groups}; {found.test.images:,} to test on (draw 0)"
     )
+    if found.named:
+        console.print(
+            f"split.test_groups names {found.named[0]:,} groups, of which "
+            f"{found.named[1]:,} are there"
+        )
     judged_by_auc = plan.study.settings.statistics.per_class.startswith("auc")
     uncertain = any(item.uncertain for item in found.classes)
     shown = {"uncertain": uncertain, "SE": judged_by_auc}

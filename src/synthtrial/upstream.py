@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from synthtrial.config import SplitConfig
+from synthtrial.config import SplitConfig, TrainingConfig
 from synthtrial.data.splits import read_groups
 from synthtrial.identity import digest, non_default
 from synthtrial.study import Arm, Study
@@ -35,11 +35,15 @@ def split_identity(split: SplitConfig) -> dict[str, Any]:
         DataError: the list of held-out groups cannot be read.
     """
     kept: dict[str, Any] = {"test": split.test, "validation": split.validation}
+    if split.own:
+        kept = {"own": True, "validation": split.validation}
     if split.test_groups is not None:
         kept["test_groups"] = digest(sorted(read_groups(Path(split.test_groups).expanduser())))
     if split.by != "group":
         kept["by"] = split.by
-    if split.test_by not in (None, split.by):
+    if split.test_groups is not None:
+        kept.pop("test", None)  # the list says who is tested on, and lists whole groups
+    elif split.test_by not in (None, split.by):
         kept["test_by"] = split.test_by
     return kept
 
@@ -87,7 +91,7 @@ def reference_task(study: Study, regimen: float, draw: int) -> Task:
         "dataset": split.payload["dataset"],
         "split": split.id,
         "classifier": study.classifier.identity,
-        "training": non_default(study.reference_training),
+        "training": training_identity(study.reference_training),
         "augment": [item.identity for item in arm.augment] if arm else [],
         "sampler": arm.settings.sampler if arm else "shuffle",
         "class_weights": arm.settings.class_weights if arm else "none",
@@ -95,6 +99,8 @@ def reference_task(study: Study, regimen: float, draw: int) -> Task:
         "seed": settings.seed,
         "draw": draw,
     }
+    if arm is not None and arm.settings.augment_only:
+        payload["augment_only"] = sorted(arm.settings.augment_only)
     if reference.fit_on == "subset":
         payload["regimen"] = regimen
     label = f"reference classifier on {_rows(reference.fit_on, regimen)}, draw {draw}"
@@ -125,6 +131,14 @@ def train_gan_task(study: Study, regimen: float, draw: int) -> Task:
     return make_task(
         study, "train_gan", f"GAN on {_rows(rows, regimen)}, draw {draw}", needs, payload
     )
+
+
+def training_identity(training: TrainingConfig) -> dict[str, Any]:
+    """Return what ids keep of a training's settings: not what its label policy never looks at."""
+    kept = non_default(training)
+    if training.label_policy != "smooth":
+        kept.pop("smoothing", None)
+    return kept
 
 
 def _hard_policy(study: Study) -> str:

@@ -195,7 +195,7 @@ def test_an_image_that_is_missing_or_damaged_is_named_as_that(made, copy):
         with pytest.raises(UnreadableImageError, match=says):
             opened(copy).sample(4)
     path.mkdir()
-    with pytest.raises(UnreadableImageError, match="cannot be read"):
+    with pytest.raises(UnreadableImageError, match="it is a folder"):
         opened(copy).sample(4)
 
 
@@ -298,3 +298,37 @@ def test_patients_of_the_real_table_are_on_one_side(real):
     split = make_split(table, SplitConfig(test=0.1), ImbalanceConfig(), seed=0, draw=0)
     sides = [groups_of(split, split.rows(role)) for role in ("train", "validation", "test")]
     assert sum(map(len, sides)) == len(set().union(*sides)) == 5_000
+
+
+def test_the_full_download_is_read_as_it_comes(made, tmp_path):
+    """Tables and `valid` in the first batch, the others beside it."""
+    first = tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)"
+    others = [tmp_path / f"CheXpert-v1.0 batch {n + 2} (train {n + 1})" for n in range(2)]
+    for folder in (first, *others):
+        folder.mkdir()
+    for name in ("train.csv", "valid.csv"):
+        text = (made / name).read_text().replace("CheXpert-v1.0-small/", "CheXpert-v1.0/")
+        (first / name).write_text(text)
+    shutil.copytree(made / "valid", first / "valid")
+    for number, patient in enumerate(sorted((made / "train").iterdir())):
+        shutil.copytree(patient, others[number % 2] / patient.name)
+    full = opened(first, part="train+valid")
+    small = opened(made, part="train+valid")
+    for sample, same in zip(full.samples(), small.samples(), strict=True):
+        np.testing.assert_array_equal(sample.image_HWC, same.image_HWC)
+
+
+def test_the_full_and_the_small_edition_have_ids_of_their_own(made, copy):
+    table = copy / "train.csv"
+    table.write_text(table.read_text().replace("CheXpert-v1.0-small/", "CheXpert-v1.0/"))
+    small, full = (identify(ChexpertConfig(path=str(folder))) for folder in (made, copy))
+    assert small["labels"] == full["labels"]
+    assert small != full
+
+
+def test_the_order_of_what_is_left_out_is_in_no_id(made):
+    first, second = (
+        identify(ChexpertConfig(path=str(made), exclude=names))
+        for names in (["Edema", "Fracture"], ["Fracture", "Edema"])
+    )
+    assert first == second

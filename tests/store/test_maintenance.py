@@ -71,3 +71,19 @@ def test_fresh_unfinished_files_stay(store):
     (item,) = collect_garbage(store, dry_run=False)
     assert item.reason == "left unfinished"
     assert not item.path.exists()
+
+
+def test_what_was_begun_for_no_kept_study_goes_after_a_day(store):
+    for name in ("abandoned", "wanted", "fresh"):
+        folder = store.root / "unfinished" / name
+        folder.mkdir(parents=True)
+        (folder / "shard-00000.parquet").write_text("half")
+    for name in ("abandoned", "wanted"):
+        for path in (store.root / "unfinished" / name).iterdir():
+            os.utime(path, (0, 0))
+        os.utime(store.root / "unfinished" / name, (0, 0))
+    assert garbage(store) == []  # nobody has said what is kept
+    (item,) = collect_garbage(store, {("dataset", "wanted")}, dry_run=False)
+    assert (item.path.name, item.reason) == ("abandoned", "begun for no kept study")
+    left = {path.name for path in (store.root / "unfinished").iterdir()}
+    assert left == {"wanted", "fresh"}

@@ -21,6 +21,7 @@ from synthtrial.store.verification import verify_artifact
 from synthtrial.study import load
 from synthtrial.testing.chexpert import MadeFolder, write_chexpert
 from synthtrial.testing.studies import run_here
+from synthtrial.upstream import prepare_task
 from synthtrial.work.parts import move_parts, prepare_parts
 
 STUDY = """
@@ -302,7 +303,7 @@ def test_what_is_wrong_with_a_dataset_itself_ends_at_once(here):
 
 
 def test_a_part_whose_images_are_all_unreadable_is_empty(here, tmp_path):
-    source = Fake([f"{k:03}" for k in range(12)])
+    source = Fake([f"{k:03}" for k in range(44)])
     source.unreadable = "skip"
     real = source.sample
 
@@ -318,9 +319,36 @@ def test_a_part_whose_images_are_all_unreadable_is_empty(here, tmp_path):
     with draft(store, "dataset", "d", inputs={}) as made:
         move_parts(parts, made.path)
     artifact = read_artifact(store, "dataset", "d")
-    kept = [f"{k:03}" for k in (0, 1, 2, 3, 8, 9, 10, 11)]
+    kept = [f"{k:03}" for k in (*range(4), *range(8, 44))]
     assert read_labels(artifact).sample_ids.tolist() == kept
-    assert [image.flat[0] for image in iterate_images(artifact)] == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert [image.flat[0] for image in iterate_images(artifact)] == [*range(4), *range(8, 44)]
+
+
+def test_much_that_is_unreadable_is_no_flaw_of_single_images(here):
+    """A disk that is not mounted must not become an empty dataset for ever."""
+    source = Fake([f"{k:03}" for k in range(12)])
+    source.unreadable = "skip"
+
+    def sample(row):
+        raise UnreadableImageError("the file is missing")
+
+    source.sample = sample
+    with pytest.raises(DataError, match=r"12 of 12 images .* leaves out no more than 10%"):
+        prepared(here, source)
+
+
+def test_parts_from_another_folder_are_not_taken_for_these(here):
+    first, second = (Fake([f"{k:03}" for k in range(12)]) for _ in range(2))
+    first.origin, second.origin = "/small", "/full"
+    read = []
+    real = second.sample
+    second.sample = lambda row: read.append(row) or real(row)
+    prepared(here, first)
+    prepared(here, second)
+    assert sorted(read) == list(range(12))
+    read.clear()
+    prepared(here, second)
+    assert read == []
 
 
 def test_a_process_killed_before_the_commit_has_lost_no_part(here, tmp_path):
@@ -335,3 +363,25 @@ def test_a_process_killed_before_the_commit_has_lost_no_part(here, tmp_path):
     again.remove()
     assert len(list(moved.iterdir())) == 3
     assert not parts.folder.exists()
+
+
+def test_two_studies_that_share_a_dataset_prepare_it_once(whole):
+    """Each in a process of its own, at the same time."""
+    other = whole.folder / "other.yaml"
+    other.write_text(STUDY.replace("name: parts", "name: other"))
+    id_ = prepare_task(whole.study).id
+    command = [sys.executable, "-m", "synthtrial", "task"]
+    running = [
+        subprocess.Popen(
+            [*command, str(file), *whole.overrides, "--id", id_],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for file in (whole.file, other)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    assert not any("Traceback" in text for text in said), said
+    assert verify_artifact(whole.store, "dataset", id_) == []
+    assert not (whole.store.root / "unfinished" / id_).exists()

@@ -11,6 +11,9 @@ from synthtrial.config import TrainingConfig
 from synthtrial.errors import ConfigError
 from synthtrial.work.rows import judged_rows, trial_rows
 
+#: Without arms that are matched with the one whose images go to validation.
+PLAIN = "arms={none: {}, gan: {synthetic: true}}"
+
 
 def rows_of(wards, arm, config=None):
     task = wards.need(wards.task("trial", arm=arm))
@@ -74,7 +77,7 @@ def test_smoothing_gives_every_sample_the_same_number_whatever_the_order_of_rows
 
 def test_made_images_may_be_moved_to_validation(wards, images_of):
     plain = rows_of(wards(), "gan")
-    bench = wards("split.validation_made=true", "allow_leakage=true")
+    bench = wards("split.validation_made=true", "allow_leakage=true", PLAIN)
     moved = rows_of(bench, "gan")
     n_made = len(plain.train) - plain.n_real
     wanted = round(n_made * 0.2 / 0.7)
@@ -87,14 +90,16 @@ def test_made_images_may_be_moved_to_validation(wards, images_of):
 
 
 def test_a_trial_chosen_on_made_images_is_stamped(wards):
-    bench = wards("split.validation_made=true", "allow_leakage=true")
+    bench = wards("split.validation_made=true", "allow_leakage=true", PLAIN)
     assert bench.record(bench.run(bench.task("trial", arm="gan")))["stamps"] == ["LEAKY"]
     assert bench.record(bench.run(bench.task("trial", arm="none")))["stamps"] == []
 
 
 def test_that_needs_leave(wards):
     with pytest.raises(ConfigError, match=r"split\.validation_made .* allow_leakage=true"):
-        wards("split.validation_made=true")
+        wards("split.validation_made=true", PLAIN)
+    with pytest.raises(ConfigError, match="gan_short, gan_shuffled_labels are matched with"):
+        wards("split.validation_made=true", "allow_leakage=true")
 
 
 def test_an_arm_with_made_images_may_take_the_steps_of_the_baseline(wards):

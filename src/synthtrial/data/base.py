@@ -84,6 +84,8 @@ class RandomAccess(DatasetSource, Protocol):
     Rows are those of :meth:`DatasetSource.label_table`.
 
     Attributes:
+        origin: optional: where the images are, such as a folder; parts that were prepared from
+            elsewhere are prepared anew.
         unreadable: ``stop`` a preparation that meets unreadable images, once all were tried, or
             ``skip`` them; they are listed either way.
     """
@@ -96,6 +98,19 @@ class RandomAccess(DatasetSource, Protocol):
 
         Raises:
             UnreadableImageError: its image is missing or cannot be decoded.
+        """
+        ...
+
+
+class OwnSides(DatasetSource, Protocol):
+    """A dataset that may come divided into training, validation and test, for ``split.own``."""
+
+    def own_sides(self) -> np.ndarray | None:
+        """Return the side of every row of the label table.
+
+        Returns:
+            Object array of :data:`synthtrial.data.sides.SIDES`, or None for rows that have no
+            side; None in place of the array if no row has one.
         """
         ...
 

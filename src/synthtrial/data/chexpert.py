@@ -49,7 +49,7 @@ NAMES = (
 )
 _VIEW_COLUMNS = ("Frontal/Lateral", "AP/PA")
 #: ``CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg``; the first part may lack.
-_PATH = re.compile(r"(?:.*/)?((train|valid|test)/(patient\d+)/study\d+/[^/]+?)\.\w+")
+_PATH = re.compile(r"(?:(.*)/)?((train|valid|test)/(patient\d+)/study\d+/[^/]+?)\.\w+")
 _WHEEL_TABLE = Path("data", "chexpert_train.csv.gz")
 _GET_IT = (
     "get CheXpert from https://stanfordaimi.azurewebsites.net (research use agreement) and set "
@@ -96,8 +96,10 @@ class ChexpertTable:
         stems: of N images, ``train/patient00001/study1/view1_frontal``.
         patients: of N images.
         labels_NK: int8, columns as :data:`NAMES`; 1, 0, -1 or MISSING.
+        edition: ``CheXpert-v1.0`` or ``CheXpert-v1.0-small``, as the paths begin; may be empty.
     """
 
+    edition: str
     stems: list[str]
     patients: list[str]
     labels_NK: np.ndarray
@@ -128,6 +130,11 @@ class Chexpert:
     def unreadable(self) -> Literal["stop", "skip"]:
         """What becomes of a preparation with unreadable images."""
         return self.config.unreadable
+
+    @property
+    def origin(self) -> str:
+        """Folder of the images."""
+        return str(_root(self.config))
 
     @cached_property
     def table(self) -> ChexpertTable:
@@ -170,28 +177,37 @@ class Chexpert:
         return (self.sample(row) for row in range(self.expected_rows))
 
     def _content(self, stem: str) -> bytes:
-        tried = self._folders[stem.partition("/")[0]]
-        inner = stem.partition("/")[2] + self.config.suffix
-        for folder in tried:
+        part, _, inner = stem.partition("/")
+        for folder in self._folders[part]:
+            path = folder / f"{inner}{self.config.suffix}"
             try:
-                return (folder / inner).read_bytes()
+                return path.read_bytes()
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                raise UnreadableImageError(f"it cannot be read ({error.strerror})") from error
+            except IsADirectoryError:
+                raise UnreadableImageError("it is a folder") from None
+            except OSError as error:  # of the disk or the network, and not of this image
+                raise DataError(
+                    f"cannot read {path} ({error.strerror}): mend that, and run again"
+                ) from error
         raise UnreadableImageError("the file is missing")
 
     @cached_property
     def _folders(self) -> Mapping[str, list[Path]]:
-        """Folders of patients by part: ``train`` itself, or the batches of a full download."""
+        """Folders of patients by part: ``train`` itself, or the batches of a full download.
+
+        Those lie side by side, the tables and ``valid`` in the first one: "CheXpert-v1.0 batch 1
+        (validate & csv)", "CheXpert-v1.0 batch 2 (train 1)", ...
+        """
         root = _root(self.config)
         if root is None:
             raise DataError(f"there are no CheXpert images: dataset.path is not set; {_GET_IT}")
-        parts = self.config.part.split("+")
-        found = {part: [root / part] for part in parts}
-        for part, folders in found.items():  # "CheXpert-v1.0 batch 2 (train 1)", ...
-            folders.extend(sorted(root.glob(f"*batch*({part}*")))
-        return found
+        places = [root, *([root.parent] if "batch" in root.name else [])]
+        batches = [path for place in places for path in sorted(place.glob("* batch *"))]
+        return {
+            part: [root / part, *(batch / part for batch in batches), *batches]
+            for part in self.config.part.split("+")
+        }
 
 
 def open_chexpert(config: ChexpertConfig) -> Chexpert:
@@ -222,8 +238,8 @@ def identify(config: ChexpertConfig) -> Mapping[str, Any]:
     table = _read_tables(_key(config))
     content = hashlib.sha256("\n".join(table.stems).encode())
     content.update(np.ascontiguousarray(table.labels_NK).tobytes())
-    kept = non_default(dataclasses.replace(config, path=""))
-    return {**kept, "labels": content.hexdigest()[:ID_LENGTH]}
+    kept = non_default(dataclasses.replace(config, path="", exclude=sorted(config.exclude)))
+    return {**kept, "edition": table.edition, "labels": content.hexdigest()[:ID_LENGTH]}
 
 
 CHEXPERT = Component(
@@ -289,6 +305,7 @@ def _read_tables(key: _Key) -> ChexpertTable:
     stems: list[str] = []
     patients: list[str] = []
     labels = []
+    editions: set[str] = set()
     for path, part, _, _ in key.files:
         table = _read_csv(path)
         rows = _seen_in(table, key.views)
@@ -300,7 +317,8 @@ def _read_tables(key: _Key) -> ChexpertTable:
                 f"{path}: the path '{texts[rows[bad]]}' is not of the form "
                 "'CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg'"
             )
-        places = [match.groups() for match in matches if match is not None]
+        places = [match.groups()[1:] for match in matches if match is not None]
+        editions |= {(match[1] or "").rpartition("/")[2] for match in matches if match is not None}
         keep = _first_patients([place[2] for place in places], key.patients)
         stems += [places[row][0] for row in keep]
         patients += [places[row][2] for row in keep]
@@ -314,7 +332,7 @@ def _read_tables(key: _Key) -> ChexpertTable:
         raise DataError(f"{key.files[0][0]} lists no image with views={key.views}")
     labels_NK = np.concatenate(labels)
     labels_NK.flags.writeable = False
-    return ChexpertTable(stems, patients, labels_NK)
+    return ChexpertTable("+".join(sorted(editions)), stems, patients, labels_NK)
 
 
 def _read_csv(path: Path) -> Any:

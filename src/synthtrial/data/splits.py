@@ -30,6 +30,7 @@ from synthtrial.data.dealing import (
 )
 from synthtrial.data.imbalance import removed_rows
 from synthtrial.data.labels import class_counts, locate
+from synthtrial.data.sides import check_sides
 from synthtrial.data.tables import read_table, write_table
 from synthtrial.errors import DataError, suggest
 from synthtrial.identity import stream
@@ -80,6 +81,7 @@ def make_split(
     seed: int,
     draw: int,
     held_out: Collection[str] | None = None,
+    sides: np.ndarray | None = None,
 ) -> SplitTable:
     """Deal the samples of a dataset to roles and rank them.
 
@@ -93,11 +95,12 @@ def make_split(
         seed: of the study.
         draw: number of the draw.
         held_out: groups of the test set, where they are given; others may be named too.
+        sides: the dataset's own, by row of the table, which ``split.own`` keeps.
 
     Raises:
         DataError: an unknown class, fractions that leave nothing to train on, a sample id given
-            twice, a class without an image in training, validation or test, or no group of
-            ``held_out`` in the dataset.
+            twice, a class without an image in training, validation or test, no group of
+            ``held_out`` in the dataset, or sides that ``split.own`` cannot keep.
     """
     if not (0 < split.test < 1 and 0 < split.validation < 1 and split.test + split.validation < 1):
         raise DataError(
@@ -116,14 +119,20 @@ def make_split(
     test_by = "group" if held_out is not None else split.test_by or split.by
     units_N = number_units(sample_ids, whole[split.by])
     test_units_N = units_N if test_by == split.by else number_units(sample_ids, whole[test_by])
-    if held_out is not None:
+    in_validation_N = None
+    if split.own:
+        own_N = check_sides(sides, table.sample_ids)[order]
+        in_test_N = own_N == "test"
+        in_validation_N = own_N == "validation" if (own_N == "validation").any() else None
+    elif held_out is not None:
         in_test_N = named_rows(group_ids, held_out)
     else:
         in_test_N = deal_test(labels_NK, classes, test_units_N, split.test, seed)
     sides_N = np.where(in_test_N, _SIDES["test"], _SIDES["train"])
-    in_validation_N = deal_validation(
-        labels_NK, classes, units_N, in_test_N, split.validation, (seed, draw)
-    )
+    if in_validation_N is None:
+        in_validation_N = deal_validation(
+            labels_NK, classes, units_N, in_test_N, split.validation, (seed, draw)
+        )
     sides_N[in_validation_N] = _SIDES["validation"]
     roles = np.array(["train", "validation", "test"], dtype=object)[sides_N]
 
@@ -141,6 +150,8 @@ def make_split(
     made = SplitTable(sample_ids, group_ids, roles, ranks)
     for role in ("train", "validation", "test"):
         require_every_class(labels_NK[made.rows(role)], classes, f"the role '{role}'")
+    if split.own and not split.crossing:
+        _refuse_own_crossing(made)
     check_split(made, crossing=split.crossing)
     return made
 
@@ -318,6 +329,17 @@ def read_split(artifact: Artifact) -> SplitTable:
     )
     ranks = table["rank"].fill_null(float("nan")).to_numpy()
     return SplitTable(sample_ids, group_ids, roles, ranks)
+
+
+def _refuse_own_crossing(split: SplitTable) -> None:
+    shared = np.flatnonzero(crossing_rows(split))
+    if len(shared):
+        raise DataError(
+            f"split.own: the dataset's own sides share groups, such as "
+            f"'{split.group_ids[shared[0]]}' ({len(shared):,} images of such groups). Deal sides "
+            "with split.own=false, or keep these and stamp the study LEAKY with split.by=image and "
+            "allow_leakage=true"
+        )
 
 
 def _first_groups(split: SplitTable, rows: np.ndarray, n: int) -> np.ndarray:

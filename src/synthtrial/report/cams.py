@@ -74,8 +74,14 @@ class Maps:
     classes: tuple[ClassMaps, ...]
 
 
-def find_maps(store: Store, plan: Plan, *, shown: bool) -> Maps | None:
+def find_maps(store: Store, plan: Plan, *, shown: bool, restricted: bool = False) -> Maps | None:
     """Read the maps of a study, without pictures where they may not be shown.
+
+    Args:
+        store: that has them.
+        plan: of the study.
+        shown: show pictures that may not be passed on, too.
+        restricted: whether the dataset says that its images may not be.
 
     Raises:
         DamagedArtifactError: they cannot be read.
@@ -85,7 +91,7 @@ def find_maps(store: Store, plan: Plan, *, shown: bool) -> Maps | None:
             continue
         artifact = read_artifact(store, "cams", task.id)
         path = artifact.file("cams.json")
-        may_show = shown or not artifact.restrictions
+        may_show = shown or not (restricted or artifact.restrictions)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["classes"]
             tiles, regimen = int(artifact.info["tiles"]), float(artifact.info["regimen"])

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from synthtrial.data.base import restrictions_of
 from synthtrial.errors import DamagedArtifactError
 from synthtrial.plan import Plan
 from synthtrial.report.columns import (
@@ -174,7 +175,7 @@ def find_pictures(
         for task, artifact in _done(store, plan, "train_gan", "generator")
         if task.payload["draw"] == 0
     ]
-    restrictions: set[str] = set()
+    restrictions = set(restrictions_of(study.dataset.load()))
     for task, artifact in (*exhibits, *generators):
         source = read_artifact(store, "dataset", task.payload["dataset"])
         restrictions |= {*artifact.restrictions, *source.restrictions}

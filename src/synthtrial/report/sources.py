@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthtrial.classify.metrics import score
+from synthtrial.data.base import restrictions_of
 from synthtrial.errors import ConfigError
 from synthtrial.plan import Plan
 from synthtrial.published import load_published
@@ -78,7 +79,12 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         sheets=sheets,
         planned=count_tasks(plan),
         lost=lost(plan),
-        maps=find_maps(store, plan, shown=study.settings.store.show_restricted),
+        maps=find_maps(
+            store,
+            plan,
+            shown=study.settings.store.show_restricted,
+            restricted=bool(restrictions_of(study.dataset.load())),
+        ),
         **judged(study, store, plan),
         **trained(study, store, plan),
     )

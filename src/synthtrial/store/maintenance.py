@@ -22,7 +22,7 @@ from synthtrial.store.files import (
 )
 from synthtrial.store.locks import is_held
 from synthtrial.store.records import GRACE_SECONDS
-from synthtrial.store.root import RESERVED, Store
+from synthtrial.store.root import RESERVED, UNFINISHED, Store
 from synthtrial.store.segments import list_segments
 from synthtrial.store.verification import artifact_kinds
 
@@ -65,7 +65,8 @@ def garbage(store: Store, keep: Iterable[tuple[str, str]] | None = None) -> list
     """Return what can be deleted.
 
     That is: what killed processes left unfinished, segments superseded long enough ago, and, where
-    ``keep`` is given, all artifacts that are neither in it nor made use of by those in it.
+    ``keep`` is given, all artifacts that are neither in it nor made use of by those in it, and what
+    was begun of such and not touched for a day.
 
     Args:
         store: where.
@@ -83,6 +84,12 @@ def garbage(store: Store, keep: Iterable[tuple[str, str]] | None = None) -> list
         for kind in artifact_kinds(store):
             unused = [name for name in list_artifacts(store, kind) if (kind, name) not in kept]
             found += [_item(store.folder(kind, name), "no kept study needs it") for name in unused]
+        ids = {name for _, name in kept}
+        found += [
+            _item(path, "begun for no kept study")
+            for path in entries(store.root / UNFINISHED)
+            if path.name not in ids and idle_seconds(path) > STALE_SECONDS and not is_held(path)
+        ]
     return found
 
 

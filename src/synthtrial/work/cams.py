@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from synthtrial.classify.cam import class_activation_maps, concentration, mean_s
 from synthtrial.classify.rows import normalise
 from synthtrial.classify.saving import read_classifier
 from synthtrial.data.labels import class_index
-from synthtrial.errors import DataError
+from synthtrial.errors import DataError, TrainingError
 from synthtrial.identity import stream
 from synthtrial.store.artifacts import draft, exists
 from synthtrial.store.files import write_file
@@ -91,7 +92,14 @@ def _classifier(task: Task, context: Context, study: Study) -> nn.Module:
     if not exists(context.store, "weights", place.trial_id):
         payload = task.payload["trial"]
         trial = Task("trial", place.trial_id, task.label, (), payload, task.study, place)
-        keep_weights(trial, context, study, train(trial, context, study))
+        trained = train(trial, context, study)
+        if trained.result.status != "done":
+            raise TrainingError(
+                f"the classifier of {task.label} was not kept, and trained anew it ended "
+                f"otherwise: {trained.result.message or trained.result.status}"
+            )
+        keep_weights(trial, context, study, trained)
+        shutil.rmtree(context.unfinished(trial), ignore_errors=True)
     return read_classifier(context.artifact("weights", place.trial_id), context.device)
 
 

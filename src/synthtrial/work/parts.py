@@ -21,7 +21,7 @@ import numpy as np
 
 from synthtrial.data.base import RandomAccess, checker
 from synthtrial.errors import DataError, UnreadableImageError
-from synthtrial.store.files import publish, temporary_name, write_file
+from synthtrial.store.files import publish, storage_errors, temporary_name, write_file
 from synthtrial.store.images import ImageRow, is_shard_of, shard_name, write_shard_of
 from synthtrial.store.root import PROGRESS_FILE
 from synthtrial.tasks import Task
@@ -29,6 +29,9 @@ from synthtrial.work.context import Context
 
 UNREADABLE_FILE = "unreadable.csv"
 _SECONDS = 2.0  # between two notes of progress
+#: Share of the images that may be left out. More is no flaw of single files: a disk that is not
+#: mounted, a wrong folder, an interrupted download.
+MOST_LEFT_OUT = 0.1
 
 
 @dataclass
@@ -65,8 +68,9 @@ def prepare_parts(task: Task, context: Context, source: RandomAccess, shard_byte
         shard_bytes: about the size of a part.
 
     Raises:
-        DataError: images are unreadable and the dataset says ``stop``: once all were tried. Also
-            ids given twice, and samples as :func:`synthtrial.data.base.image_rows` refuses them.
+        DataError: images are unreadable and the dataset says ``stop``, or more are than
+            :data:`MOST_LEFT_OUT`: once all were tried. Also ids given twice, and samples as
+            :func:`synthtrial.data.base.image_rows` refuses them.
     """
     ids = source.label_table().sample_ids
     if len(set(ids)) != len(ids):
@@ -75,13 +79,14 @@ def prepare_parts(task: Task, context: Context, source: RandomAccess, shard_byte
         raise DataError("the dataset lists no image")
     rows = max(1, shard_bytes // int(np.prod(source.image_shape)))
     folder = context.unfinished(task)
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     parts = Parts(folder, -(-len(ids) // rows))
-    progress = _Progress(folder, len(ids))
+    progress, origin = _Progress(folder, len(ids)), str(getattr(source, "origin", ""))
     for part in range(parts.count):
         numbers = range(part * rows, min((part + 1) * rows, len(ids)))
-        bad = _earlier(folder, part, numbers)
-        if bad is None or (bad and source.unreadable == "stop"):  # it may have been mended
+        bad = _earlier(folder, part, numbers, origin)
+        if bad is None or bad:  # what was unreadable may have been mended
             bad = _write_part(folder, part, numbers, source, ids, progress)
         else:
             progress.skip(len(numbers))
@@ -89,8 +94,8 @@ def prepare_parts(task: Task, context: Context, source: RandomAccess, shard_byte
     progress.note()
     if parts.bad:
         _list_unreadable(folder, parts.bad)
-        if source.unreadable == "stop":
-            raise DataError(_refusal(parts, len(ids)))
+        if source.unreadable == "stop" or len(parts.bad) > MOST_LEFT_OUT * len(ids):
+            raise DataError(_refusal(parts, len(ids), source.unreadable))
     return parts
 
 
@@ -139,21 +144,30 @@ def _write_part(
     try:
         readers = len(os.sched_getaffinity(0))
         count = write_shard_of(temporary, numbers, read, source.classes, readers=readers)
-        publish(temporary, path)
+        with storage_errors(folder):
+            publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     bad = [(str(ids[number]), reasons[number]) for number in sorted(reasons)]
-    note = {"numbers": [numbers.start, numbers.stop], "rows": count, "unreadable": bad}
+    note = {
+        "numbers": [numbers.start, numbers.stop],
+        "origin": str(getattr(source, "origin", "")),
+        "rows": count,
+        "unreadable": bad,
+    }
     write_file(_note_of(folder, part), json.dumps(note, ensure_ascii=False).encode())
     return bad
 
 
-def _earlier(folder: Path, part: int, numbers: range) -> list[tuple[str, str]] | None:
-    """Return what was unreadable in a part of these rows that is complete; None where it is not."""
+def _earlier(folder: Path, part: int, numbers: range, origin: str) -> list[tuple[str, str]] | None:
+    """Return what was unreadable in a part of these rows that is complete; None where it is not.
+
+    Parts that had another size, or came from another folder, count for nothing.
+    """
     try:
         note: dict[str, Any] = json.loads(_note_of(folder, part).read_text())
         bad = [(str(name), str(reason)) for name, reason in note["unreadable"]]
-        same = note["numbers"] == [numbers.start, numbers.stop]  # else parts had another size
+        same = (note["numbers"], note["origin"]) == ([numbers.start, numbers.stop], origin)
         return bad if same and is_shard_of(folder / shard_name(part), note["rows"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -164,17 +178,22 @@ def _note_of(folder: Path, part: int) -> Path:
 
 
 def _list_unreadable(folder: Path, bad: list[tuple[str, str]]) -> None:
-    with (folder / UNREADABLE_FILE).open("w", newline="", encoding="utf-8") as file:
+    path = folder / UNREADABLE_FILE
+    with storage_errors(folder), path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("sample_id", "reason"), *bad])
 
 
-def _refusal(parts: Parts, total: int) -> str:
+def _refusal(parts: Parts, total: int, policy: str) -> str:
     shown = "; ".join(f"{name}: {reason}" for name, reason in parts.bad[:3])
     return (
         f"{len(parts.bad):,} of {total:,} images are missing or unreadable ({shown}"
         f"{'; ...' if len(parts.bad) > 3 else ''}); all are listed in "
-        f"{parts.folder / UNREADABLE_FILE}. Mend them and run again, which tries only these parts, "
-        "or leave them out with dataset.unreadable=skip"
+        f"{parts.folder / UNREADABLE_FILE}. Mend them and run again, which tries only these parts"
+        + (
+            ", or leave them out with dataset.unreadable=skip, which prepares the dataset anew"
+            if policy == "stop"
+            else f"; dataset.unreadable=skip leaves out no more than {MOST_LEFT_OUT:.0%} of them"
+        )
     )
 
 

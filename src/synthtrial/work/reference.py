@@ -17,7 +17,7 @@ from synthtrial.store.artifacts import draft
 from synthtrial.tasks import Task
 from synthtrial.work.context import Context
 from synthtrial.work.fitting import checkpoints_of, fitted_rows, lineage_of_fit
-from synthtrial.work.rows import judged_rows, learned_targets
+from synthtrial.work.rows import augmented_rows, judged_rows, learned_targets
 from synthtrial.work.signals import noticed
 
 #: Replicate numbers of reference classifiers, below those of trials and of the grid.
@@ -60,7 +60,13 @@ def train_reference(task: Task, context: Context) -> None:
     with noticed() as interrupted:
         result = fit(
             model,
-            Rows([(arrays.images_NCHW, rows)], targets_NK[rows]),
+            Rows(
+                [(arrays.images_NCHW, rows)],
+                targets_NK[rows],
+                augmented_N=augmented_rows(
+                    payload.get("augment_only"), targets_NK[rows], arrays.labels.classes
+                ),
+            ),
             judged_rows(validation, payload, context, study, config),
             config,
             multi_label=multi_label,

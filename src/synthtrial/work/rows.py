@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,9 @@ def trial_rows(task: Task, context: Context, study: Study, config: TrainingConfi
         parts,
         targets_NK,
         np.arange(len(targets_NK)) < len(real),
-        augmented_N=_augmented(payload, targets_NK, arrays.labels.classes),
+        augmented_N=augmented_rows(
+            payload["treatment"].get("augment_only"), targets_NK, arrays.labels.classes
+        ),
     )
     validation = judged_rows(held_out, payload, context, study, config, moved)
     return TrialRows(train, validation, len(real), held_out)
@@ -146,11 +148,10 @@ def _to_validation(added: _Added, payload: Mapping[str, Any]) -> tuple[_Added, _
     return added.part(np.sort(order[:moved])), added.part(np.sort(order[moved:]))
 
 
-def _augmented(
-    payload: Mapping[str, Any], targets_NK: np.ndarray, classes: tuple[str, ...]
+def augmented_rows(
+    only: Sequence[str] | None, targets_NK: np.ndarray, classes: tuple[str, ...]
 ) -> np.ndarray | None:
-    """Return which rows are transformed; None for all."""
-    only = payload["treatment"].get("augment_only")
+    """Return which rows are transformed: those of these classes; None for all."""
     if only is None:
         return None
     columns = [class_index(classes, name) for name in only]

@@ -23,20 +23,22 @@ import numpy as np
 from synthtrial.data.base import check_classes
 from synthtrial.data.labels import class_index
 from synthtrial.data.lineage import UNKNOWN_SPLIT
+from synthtrial.data.listings import (
+    TableFile,
+    check_column,
+    check_paths,
+    listed,
+    open_table,
+    row_name,
+)
+from synthtrial.data.pictures import inside
 from synthtrial.errors import ConfigError, DataError
 from synthtrial.identity import digest, non_default
 from synthtrial.registry import Component
 from synthtrial.store.artifacts import Descent
 from synthtrial.store.shards import UInt8Array
 from synthtrial.synthesis.external.labels import labels_by_column, labels_by_name
-from synthtrial.synthesis.external.pictures import decode, inside
-from synthtrial.synthesis.external.tables import (
-    TableFile,
-    check_column,
-    listed,
-    open_table,
-    row_name,
-)
+from synthtrial.synthesis.external.pictures import decode
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def read_table(config: ExternalConfig, classes: Sequence[str], multi_label: bool
     if not names:
         raise DataError(f"{file.path} lists no image; it needs one row for each")
     if file.are_files(config.image_column):
-        _check_paths(file, config)
+        check_paths(file, config.image_column, _folder(config))
     ordered = tuple(sorted(check_classes(classes)))
     if config.label_column is not None:
         labels_NK = labels_by_name(file, config.label_column, ordered)
@@ -279,8 +281,8 @@ EXTERNAL = Component(
 def _open(config: ExternalConfig) -> TableFile:
     if not config.table:
         raise ConfigError("generator.table is not set; give the path of a .csv or .parquet file")
-    file = open_table(Path(config.table).expanduser())
-    check_column(file, config.image_column, "image_column")
+    file = open_table(Path(config.table).expanduser(), "generator")
+    check_column(file, config.image_column, "generator.image_column")
     return file
 
 
@@ -295,23 +297,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
-
-
-def _check_paths(file: TableFile, config: ExternalConfig) -> None:
-    """Refuse paths that lead out of the folder, and an image that is listed twice."""
-    folder, first, problems = _folder(config), dict[Path, int](), []
-    for row, name in enumerate(file.names(config.image_column)):
-        try:
-            path = inside(folder, name)
-        except ValueError as error:
-            problems.append(f"{row_name(row)} ('{name or ''}') {error}")
-            continue
-        if first.setdefault(path, row) != row:
-            problems.append(f"{row_name(row)} has the image '{name}' of {row_name(first[path])}")
-    if problems:
-        raise DataError(
-            f"{file.path}: list each image once, by a path inside the folder: {listed(problems)}"
-        )
 
 
 def _too_few(table: ExternalTable, intended: Sequence[str] | np.ndarray, rows_M: np.ndarray) -> str:

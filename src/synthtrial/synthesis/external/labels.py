@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from synthtrial.data.listings import TableFile, check_column, in_words, row_name
 from synthtrial.errors import DataError, suggest
 from synthtrial.store.shards import PREFIX
-from synthtrial.synthesis.external.tables import TableFile, check_column, row_name
 
 _MARKS: Mapping[str, int] = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
 
@@ -26,10 +26,10 @@ def labels_by_name(file: TableFile, column: str, classes: Sequence[str]) -> np.n
     Raises:
         DataError: there is no such column, or a value is no class of the dataset.
     """
-    check_column(file, column, "label_column")
+    check_column(file, column, "generator.label_column")
     values, names = file.values(column), file.value_names(column)
     place = {name: k for k, name in enumerate(classes)}
-    meant: dict[Any, str] = {value: _in_words(value, names) for value in set(values)}
+    meant: dict[Any, str] = {value: in_words(value, names) for value in set(values)}
     for row, value in enumerate(values):
         if meant[value] not in place:
             raise DataError(
@@ -82,9 +82,3 @@ def labels_by_column(file: TableFile, classes: Sequence[str], image_column: str)
                 )
             labels_NK[row, k] = mark
     return labels_NK
-
-
-def _in_words(value: Any, names: Sequence[str] | None) -> str:
-    if names is None or not isinstance(value, int):
-        return "" if value is None else str(value)
-    return str(names[value]) if 0 <= value < len(names) else str(value)

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
-from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from synthtrial.data.pictures import open_picture
 from synthtrial.store.shards import UInt8Array
 
-#: What Pillow may take the bytes for: formats of pictures alone, and none that runs a program.
-_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "PPM")
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
 _MODES = {1: "L", 3: "RGB"}
 #: 8 bits a channel, and what these convert to without loss of range.
 _CONVERTIBLE = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
-
-
-def inside(folder: Path, name: str | None) -> Path:
-    """Return the path of an image that a table names.
-
-    The name alone is judged: what links inside the folder lead to is up to its owner.
-
-    Raises:
-        ValueError: there is no name, or it leads out of the folder.
-    """
-    if not name:
-        raise ValueError("names no image")
-    folder = folder.absolute()
-    path = folder / name
-    if ".." in PurePosixPath(name).parts or not path.is_relative_to(folder):
-        raise ValueError(f"leads out of the folder {folder}")
-    return path
 
 
 def decode(content: bytes, channels: int, size: int, *, resize: bool, convert: bool) -> UInt8Array:
@@ -55,34 +37,19 @@ def decode(content: bytes, channels: int, size: int, *, resize: bool, convert: b
         ValueError: it cannot be decoded, or is of another kind and may not be changed; the message
             continues a sentence that starts with the image's name.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL.Image import Resampling
 
     mode = _MODES[channels]
-    try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
-            opened.load()
-            image: Image.Image = opened
-            problem = _problem(image.mode, image.size, mode, size, resize=resize, convert=convert)
-            if problem:
-                raise ValueError(problem)
-            if image.mode != mode:
-                image = image.convert(mode)
-            if image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BICUBIC)
-            pixels = np.asarray(image)
-    except UnidentifiedImageError:
-        raise ValueError(f"is none of {', '.join(_FORMATS)}") from None
-    except (
-        OSError,
-        SyntaxError,
-        EOFError,
-        IndexError,
-        KeyError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
-        raise ValueError(f"cannot be decoded ({error})") from error
+    with open_picture(content) as opened:
+        image: Picture = opened
+        problem = _problem(image.mode, image.size, mode, size, resize=resize, convert=convert)
+        if problem:
+            raise ValueError(problem)
+        if image.mode != mode:
+            image = image.convert(mode)
+        if image.size != (size, size):
+            image = image.resize((size, size), Resampling.BICUBIC)
+        pixels = np.asarray(image)
     return pixels.reshape(size, size, channels)
 
 

@@ -1,4 +1,4 @@
-"""Tables that list images made elsewhere: CSV or Parquet, read column by column.
+"""Tables that list images: CSV or Parquet, read column by column.
 
 Both kinds look alike from outside. Images are files that the table names, or lie inside a Parquet
 table: a column of their bytes, or ``struct<bytes, path>`` as Hugging Face ``datasets`` writes it.
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from synthtrial.data.pictures import inside
 from synthtrial.errors import DataError, suggest
 
 
@@ -83,19 +84,30 @@ def listed(problems: Sequence[str]) -> str:
     return "; ".join(problems[:3]) + more
 
 
-def open_table(path: Path) -> TableFile:
+def in_words(value: Any, names: Sequence[str] | None) -> str:
+    """Return the class that a value of a column means; numbers stand for ``names``, if given."""
+    if names is None or not isinstance(value, int):
+        return "" if value is None else str(value)
+    return str(names[value]) if 0 <= value < len(names) else str(value)
+
+
+def open_table(path: Path, section: str) -> TableFile:
     """Open a table by its suffix, ``.csv`` or ``.parquet``.
+
+    Args:
+        path: of the table.
+        section: of the study that names it, for messages.
 
     Raises:
         DataError: there is no such file, it cannot be read, or a column's name occurs twice.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise DataError(
-            f"generator.table is {path}; allowed: a file whose name ends in .csv or .parquet"
+            f"{section}.table is {path}; allowed: a file whose name ends in .csv or .parquet"
         )
     if not path.is_file():
-        raise DataError(f"generator.table: there is no file {path}; correct the path")
-    table: TableFile = _read_csv(path) if path.suffix == ".csv" else ParquetTable(path)
+        raise DataError(f"{section}.table: there is no file {path}; correct the path")
+    table: TableFile = _read_csv(path) if path.suffix == ".csv" else ParquetTable(path, section)
     twice = sorted({name for name in table.columns if table.columns.count(name) > 1})
     if twice:
         raise DataError(f"{path} has the column '{twice[0]}' twice; rename one of them")
@@ -105,13 +117,39 @@ def open_table(path: Path) -> TableFile:
 def check_column(table: TableFile, column: str, setting: str) -> None:
     """Refuse a column that the table lacks.
 
+    Args:
+        table: the table.
+        column: its name.
+        setting: of the study, which chose it.
+
     Raises:
         DataError: says what columns there are and which setting chooses another.
     """
     if column not in table.columns:
         raise DataError(
             f"{table.path} has no column '{column}': {suggest(column, table.columns)} "
-            f"Set generator.{setting} to the right one."
+            f"Set {setting} to the right one."
+        )
+
+
+def check_paths(table: TableFile, column: str, folder: Path) -> None:
+    """Refuse paths of images that lead out of the folder, and an image that is listed twice.
+
+    Raises:
+        DataError: one error for all of them.
+    """
+    first, problems = dict[Path, int](), []
+    for row, name in enumerate(table.names(column)):
+        try:
+            path = inside(folder, name)
+        except ValueError as error:
+            problems.append(f"{row_name(row)} ('{name or ''}') {error}")
+            continue
+        if first.setdefault(path, row) != row:
+            problems.append(f"{row_name(row)} has the image '{name}' of {row_name(first[path])}")
+    if problems:
+        raise DataError(
+            f"{table.path}: list each image once, by a path inside the folder: {listed(problems)}"
         )
 
 
@@ -174,6 +212,7 @@ class ParquetTable:
     """A Parquet file, read a column or a row group at a time."""
 
     path: Path
+    section: str
 
     @cached_property
     def _file(self) -> Any:
@@ -196,6 +235,19 @@ class ParquetTable:
             values: list[Any] = self._file.read(columns=[column]).column(column).to_pylist()
         return values
 
+    @property
+    def group_rows(self) -> list[int]:
+        """Number of rows of every row group."""
+        metadata = self._file.metadata
+        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+    def read_group(self, group: int, column: str) -> Any:
+        """Return a column of one row group; called by several threads at once."""
+        import pyarrow.parquet as pq
+
+        with self._errors(), pq.ParquetFile(self.path, metadata=self._file.metadata) as file:
+            return file.read_row_group(group, columns=[column], use_threads=False).column(column)
+
     def value_names(self, column: str) -> Sequence[str] | None:
         """Return the names of a Hugging Face ``ClassLabel``."""
         text = (self._file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
@@ -207,13 +259,13 @@ class ParquetTable:
 
     def are_files(self, column: str) -> bool:
         """Say whether a column holds paths alone."""
-        return bool(self._kind(column) == "path")
+        return bool(self.kind(column) == "path")
 
     def names(self, column: str) -> list[str | None]:
         """Return the paths of a column of images."""
         import pyarrow.compute as pc
 
-        kind = self._kind(column)
+        kind = self.kind(column)
         if kind == "bytes":
             return [None] * len(self)
         if kind == "path":
@@ -227,7 +279,7 @@ class ParquetTable:
 
     def pictures(self, column: str, rows: np.ndarray | None = None) -> Iterator[Picture]:
         """Yield these rows of a column of images, ascending; one row group is in memory."""
-        kind = self._kind(column)
+        kind = self.kind(column)
         wanted = np.arange(len(self)) if rows is None else np.unique(rows)
         start = 0
         for group in range(self._file.num_row_groups):
@@ -238,10 +290,10 @@ class ParquetTable:
                     values = self._file.read_row_group(group, columns=[column]).column(column)
                     chosen = values.take(mine - start).to_pylist()
                 for row, value in zip(mine.tolist(), chosen, strict=True):
-                    yield _picture(row, value, kind)
+                    yield picture(row, value, kind)
             start = end
 
-    def _kind(self, column: str) -> Any:
+    def kind(self, column: str) -> Any:
         """Return ``path``, ``bytes`` or the struct type of a column of images."""
         from pyarrow import types
 
@@ -255,8 +307,8 @@ class ParquetTable:
             return kind
         raise DataError(
             f"{self.path}: the column '{column}' is of type {kind}; images are paths (string), "
-            "encoded images (binary) or struct<bytes, path>. Set generator.image_column to such a "
-            "column"
+            "encoded images (binary) or struct<bytes, path>. Set "
+            f"{self.section}.image_column to such a column"
         )
 
     @contextmanager
@@ -271,7 +323,8 @@ class ParquetTable:
             ) from error
 
 
-def _picture(row: int, value: Any, kind: Any) -> Picture:
+def picture(row: int, value: Any, kind: Any) -> Picture:
+    """Return what a value of a Parquet column of images of this kind holds."""
     if kind == "path":
         return Picture(row, None, value or None)
     if kind == "bytes":

@@ -228,7 +228,9 @@ def test_a_file_that_holds_something_else_is_refused(monkeypatch, tmp_path, cont
         torch.save(nn.Linear(2, 2).state_dict(), path)
     else:
         torch.save({"features.conv0.weight": torch.zeros(1)}, path)
-    with pytest.raises(ConfigError, match=rf"does not hold torchvision's.*{reason}.*Delete it"):
+    with pytest.raises(
+        ConfigError, match=rf"does not hold DenseNet121_Weights.*{reason}.*Delete it"
+    ):
         build_densenet121(IMAGENET, channels=1, size=32, outputs=2)
 
 
@@ -266,7 +268,9 @@ def test_fetching_downloads_once_and_checks_what_came(monkeypatch, tmp_path):
     source = tmp_path / "remote-ca978112.pth"  # the digest of its content begins so
     source.write_text("a")
     target = tmp_path / "home" / "checkpoints" / source.name
-    monkeypatch.setattr(torchvision_models, "_imagenet", lambda: (source.as_uri(), target))
+    released = torchvision_models.Released
+    monkeypatch.setattr(released, "url", property(lambda _: source.as_uri()))
+    monkeypatch.setattr(released, "path", property(lambda _: target))
     assert fetch_densenet121(IMAGENET) == f"fetched its weights: {target}"
     assert target.read_text() == "a"
     target.unlink()
@@ -280,7 +284,7 @@ def test_fetching_downloads_once_and_checks_what_came(monkeypatch, tmp_path):
 
 
 def test_the_file_is_where_torchvision_looks_for_it(home, published):
-    url, path = torchvision_models._imagenet()
+    url, path = torchvision_models.DENSENET121.url, torchvision_models.DENSENET121.path
     assert url == f"https://download.pytorch.org/models/{FILE}"
     assert path == Path(published[1], "hub", "checkpoints", FILE)
     assert path.is_file()

@@ -57,6 +57,20 @@ class TxrvDensenet121Config:
 
 
 @dataclass(frozen=True)
+class EfficientnetB2Config:
+    """EfficientNet-B2 (Tan & Le 2019, arXiv 1905.11946), torchvision's, from 29 pixels on.
+
+    Attributes:
+        weights: where training begins: ``none`` (random weights) or ``imagenet`` (torchvision's
+            IMAGENET1K_V1, which ``synthtrial fetch`` downloads).
+        dropout: chance that a feature is dropped before the last layer, in training.
+    """
+
+    weights: Literal["none", "imagenet"] = "none"
+    dropout: float = 0.3
+
+
+@dataclass(frozen=True)
 class EfficientnetLite0Config:
     """EfficientNet-Lite0 (Liu 2020, after Tan & Le 2019, arXiv 1905.11946).
 
@@ -154,6 +168,16 @@ TXRV_DENSENET121 = Component(
     step_milliseconds=200.0,
     pixel_nanoseconds=4700.0,
     gpu_pixel_nanoseconds=30.0,
+)
+EFFICIENTNET_B2 = Component(
+    "efficientnet_b2",
+    1,
+    EfficientnetB2Config,
+    "synthtrial.classify.torchvision_models:build_efficientnet_b2",
+    step_milliseconds=100.0,
+    pixel_nanoseconds=4000.0,
+    gpu_pixel_nanoseconds=30.0,
+    fetch="synthtrial.classify.torchvision_models:fetch_efficientnet_b2",
 )
 EFFICIENTNET_LITE0 = Component(
     "efficientnet_lite0",

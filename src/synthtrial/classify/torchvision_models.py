@@ -1,6 +1,6 @@
-"""DenseNet-121 as a classifier: torchvision's, and that of TorchXRayVision.
+"""Large classifiers: torchvision's DenseNet-121 and EfficientNet-B2, TorchXRayVision's DenseNet.
 
-Both end in a mean over positions and one linear layer, so that maps of class activation
+All end in a mean over positions and one linear layer, so that maps of class activation
 (:mod:`synthtrial.classify.cam`) are exact.
 """
 
@@ -10,6 +10,7 @@ import math
 import pickle
 import re
 import warnings
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -18,12 +19,17 @@ import torch
 from torch import nn
 
 from synthtrial.classify.batchnorm import steady
-from synthtrial.classify.catalog import Densenet121Config, TxrvDensenet121Config
+from synthtrial.classify.catalog import (
+    Densenet121Config,
+    EfficientnetB2Config,
+    TxrvDensenet121Config,
+)
 from synthtrial.classify.pretrained import pretrained_wanted
 from synthtrial.errors import ConfigError
 
 _SMALLEST = 29  # pixels; less and nothing is left after five halvings
 _CHANNELS = (1, 3)
+_NOTHING = "nothing needs to be fetched"
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1]
 #: The published file has names of a time when they might hold dots: ``norm.1``, now ``norm1``.
 _DOTTED = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
@@ -103,7 +109,7 @@ def build_densenet121(
             )
         network: nn.Module = densenet121(num_classes=outputs)
         if pretrained_wanted():
-            _load_imagenet(network)
+            _load_imagenet(network, DENSENET121)
         return AsImageNet(steady(network))
     network = densenet121(num_classes=outputs)
     if channels != 3:
@@ -135,15 +141,91 @@ def build_txrv_densenet121(
     return Scaled(steady(network), config.input_scale)
 
 
+def build_efficientnet_b2(
+    config: EfficientnetB2Config, *, channels: int, size: int, outputs: int
+) -> nn.Module:
+    """Build torchvision's EfficientNet-B2.
+
+    Args:
+        config: its weights and dropout.
+        channels: 1 or 3.
+        size: height and width of the images in pixels; those of ImageNet had 288.
+        outputs: number of classes.
+
+    Returns:
+        A module from images in [-1, 1], shape (B, channels, size, size), to logits (B, outputs).
+
+    Raises:
+        ConfigError: the shapes or options are not usable, or the pretrained weights are not there.
+    """
+    from torchvision.models import efficientnet_b2
+
+    _check("efficientnet_b2", 1.0, channels, size, outputs)
+    if not 0 <= config.dropout < 1:
+        raise ConfigError(f"efficientnet_b2: dropout is {config.dropout}; allowed: 0 to below 1")
+    network: nn.Module = efficientnet_b2(num_classes=outputs, dropout=config.dropout)
+    if config.weights == "imagenet":
+        if pretrained_wanted():
+            _load_imagenet(network, EFFICIENTNET_B2)
+        return AsImageNet(steady(network))
+    if channels != 3:
+        first = nn.Conv2d(channels, 32, kernel_size=3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(first.weight, mode="fan_out")  # as torchvision's others
+        network.get_submodule("features.0").register_module("0", first)
+    return Scaled(steady(network), 1.0)
+
+
 def fetch_densenet121(config: Densenet121Config) -> str:
-    """Download ImageNet's weights to where torch looks for them, if they are asked for.
+    """Download ImageNet's weights of DenseNet-121, if they are asked for: see :func:`fetch`."""
+    return fetch(DENSENET121) if config.weights == "imagenet" else _NOTHING
+
+
+def fetch_efficientnet_b2(config: EfficientnetB2Config) -> str:
+    """Download ImageNet's weights of EfficientNet-B2, if they are asked for: see :func:`fetch`."""
+    return fetch(EFFICIENTNET_B2) if config.weights == "imagenet" else _NOTHING
+
+
+@dataclass(frozen=True)
+class Released:
+    """Weights that torchvision has released.
+
+    Attributes:
+        name: of the classifier.
+        weights: torchvision's name of them.
+        head: what names of the last layer begin with: it has other classes.
+    """
+
+    name: str
+    weights: str
+    head: str
+
+    @property
+    def url(self) -> str:
+        """Where they can be downloaded."""
+        from torchvision.models import get_weight
+
+        url: str = get_weight(self.weights).url
+        return url
+
+    @property
+    def path(self) -> Path:
+        """Where torch keeps them once they are downloaded."""
+        return Path(torch.hub.get_dir(), "checkpoints", self.url.rpartition("/")[2])
+
+
+DENSENET121 = Released("densenet121", "DenseNet121_Weights.IMAGENET1K_V1", "classifier.")
+EFFICIENTNET_B2 = Released(
+    "efficientnet_b2", "EfficientNet_B2_Weights.IMAGENET1K_V1", "classifier."
+)
+
+
+def fetch(released: Released) -> str:
+    """Download released weights to where torch looks for them.
 
     Raises:
         ConfigError: they cannot be had.
     """
-    if config.weights != "imagenet":
-        return "nothing needs to be fetched"
-    url, path = _imagenet()
+    url, path = released.url, released.path
     if path.is_file():
         return f"its weights are there: {path}"
     prefix = path.stem.rpartition("-")[2]  # the first digits of the file's SHA-256
@@ -152,50 +234,42 @@ def fetch_densenet121(config: Densenet121Config) -> str:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
     except (OSError, RuntimeError) as error:  # no network, no space; another SHA-256
         raise ConfigError(
-            f"densenet121: {url} cannot be downloaded ({error}). Where there is a network, get it "
-            f"and put it at {path}"
+            f"{released.name}: {url} cannot be downloaded ({error}). Where there is a network, get "
+            f"it and put it at {path}"
         ) from error
     return f"fetched its weights: {path}"
 
 
-def _imagenet() -> tuple[str, Path]:
-    """Return the address of ImageNet's weights, and where torch keeps what it downloads."""
-    from torchvision.models import DenseNet121_Weights
-
-    url: str = DenseNet121_Weights.IMAGENET1K_V1.url
-    return url, Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-
-
-def _load_imagenet(network: nn.Module) -> None:
+def _load_imagenet(network: nn.Module, released: Released) -> None:
     """Load all layers but the last, which has other classes."""
-    _, path = _imagenet()
+    path, head = released.path, released.head
     if not path.is_file():
         raise ConfigError(
-            f"densenet121: weights=imagenet needs the file {path}, which is not there. Run "
+            f"{released.name}: weights=imagenet needs the file {path}, which is not there. Run "
             "`synthtrial fetch STUDY` where there is a network; $TORCH_HOME says where it goes"
         )
     try:
         state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         body = {_DOTTED.sub(r"\1\2", name): value for name, value in state.items()}
     except (AttributeError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-        raise _useless(path, "it is no dictionary of tensors") from error
-    body = {name: v for name, v in body.items() if not name.startswith("classifier.")}
+        raise _useless(released, "it is no dictionary of tensors") from error
+    body = {name: v for name, v in body.items() if not name.startswith(head)}
     try:
         found = network.load_state_dict(body, strict=False)
     except RuntimeError as error:
-        raise _useless(path, "layers have other shapes") from error
+        raise _useless(released, "layers have other shapes") from error
     # Files older than torch 0.4.1 do not count batches.
     missing = {n for n in found.missing_keys if not n.endswith("num_batches_tracked")}
-    missing -= {"classifier.weight", "classifier.bias"}
+    missing = {name for name in missing if not name.startswith(head)}
     if missing or found.unexpected_keys:
         raise _useless(
-            path, f"{len(missing)} values are missing and {len(found.unexpected_keys)} unknown"
+            released, f"{len(missing)} values are missing and {len(found.unexpected_keys)} unknown"
         )
 
 
-def _useless(path: Path, reason: str) -> ConfigError:
+def _useless(released: Released, reason: str) -> ConfigError:
     return ConfigError(
-        f"densenet121: {path} does not hold torchvision's weights of DenseNet-121 ({reason}). "
+        f"{released.name}: {released.path} does not hold {released.weights} ({reason}). "
         "Delete it, and run `synthtrial fetch STUDY` where there is a network"
     )
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from synthtrial.errors import ConfigError, suggest
 from synthtrial.graph import cam_task, fixed_tasks, selections, trial_task
-from synthtrial.published import Published, load_published
+from synthtrial.published import published_of
 from synthtrial.store.artifacts import Store, exists, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.study import Study
@@ -296,9 +295,8 @@ def _is_chosen(plan: Plan, select: Task) -> bool:
 
 
 def _check_classes(study: Study) -> None:
-    published = study.settings.statistics.published
-    if published is not None:
-        _published(published)  # before a study has run for days, not when its report is written
+    # Before a study has run for days, and not when its report is written.
+    published_of(study.settings.statistics.published)
     classes = study.dataset.load().classes
     named = {
         "imbalance.classes": study.settings.imbalance.classes,
@@ -318,11 +316,6 @@ def _check_classes(study: Study) -> None:
                     f"{where}: the dataset '{study.dataset.name}' has no class '{name}': "
                     f"{suggest(name, classes)}"
                 )
-
-
-@lru_cache(maxsize=8)
-def _published(name: str) -> Published:
-    return load_published(name)
 
 
 def _look_up(plan: Plan, store: Store) -> None:

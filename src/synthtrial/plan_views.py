@@ -26,7 +26,7 @@ from synthtrial.progress import (
     stage_of,
     stage_totals,
 )
-from synthtrial.published import Published, load_published
+from synthtrial.published import Published, published_of
 from synthtrial.store.artifacts import Store, read_artifact
 
 _LONG_SECONDS = 24 * 3600.0  # of one core: what somebody will want a GPU for
@@ -35,12 +35,13 @@ _SHOWN_RARE = 3  # classes, where the study names none of interest
 
 def plan_json(plan: Plan, store: Store | None) -> dict[str, Any]:
     """Return what `plan` says, for programs."""
+    published = published_of(plan.study.settings.statistics.published)
     gpu = uses_gpus(plan.study.settings.engine)
     estimate = Clock(plan, store, gpu=gpu).total(plan.to_do())
     return {
         "study": plan.study.name,
         "store": plan.study.settings.store.path,
-        "data": outlook_json(outlook(plan.study), _published(plan)),
+        "data": outlook_json(outlook(plan.study), published),
         "stages": stage_counts(plan),
         "estimate": {
             "gpu": gpu,
@@ -66,7 +67,8 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
         f"{len(plan.study.configurations)} configurations; {plan.study.draws} draws, "
         f"{settings.protocol.replicates} replicates, protocol {settings.protocol.kind}"
     )
-    show_outlook(console, plan, outlook(plan.study), _published(plan))
+    published = published_of(settings.statistics.published)
+    show_outlook(console, plan, outlook(plan.study), published)
     gpu = uses_gpus(settings.engine)
     clock = Clock(plan, store, gpu=gpu)
     core_seconds: Counter[str] = Counter()
@@ -109,11 +111,6 @@ def show_plan(console: Console, plan: Plan, store: Store | None) -> None:
             f"{on_gpu / 3600:,.0f} GPU-hours on "
             "GPUs of a data centre (a rough guess)"
         )
-
-
-def _published(plan: Plan) -> Published | None:
-    name = plan.study.settings.statistics.published
-    return load_published(name) if name else None
 
 
 def outlook_json(found: Outlook, published: Published | None) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from synthtrial import registry
@@ -27,6 +27,7 @@ from synthtrial.config import ArmConfig, BalanceConfig, StudySettings, TrainingC
 from synthtrial.errors import ConfigError, suggest
 from synthtrial.identity import digest, non_default
 from synthtrial.registry import Component, Kind
+from synthtrial.settings_files import explain, find_file, read_file
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,9 @@ def load(study: str | Path, overrides: Sequence[str] = (), engine: str | None = 
         ConfigError: no such study, bad YAML, an unknown key, a wrong type, an unknown plug-in, or
             settings that contradict each other.
     """
-    raw: Any = _with_base(_find(str(study), "study", shipped_studies()))
+    raw: Any = _with_base(find_file(str(study), "study", shipped_studies()))
     if engine is not None:
-        section = _read(_find(engine, "engine", shipped_engines()))
+        section = read_file(find_file(engine, "engine", shipped_engines()))
         raw = OmegaConf.merge(raw, {"engine": section})
     words = [str(study), *overrides, *(["--engine", engine] if engine else [])]
     return _check(_override(raw, overrides), str(study), words)
@@ -196,12 +197,12 @@ def _with_base(path: Path, within: tuple[Path, ...] = ()) -> Any:
 
     A section whose keys the user names (arms, grid, plug-ins) replaces the one of the base.
     """
-    raw: Any = _read(path)
+    raw: Any = read_file(path)
     base = raw.pop("base", None)
     if base is None:
         return raw
     beside = path.parent / str(base)
-    place = beside if beside.is_file() else _find(str(base), "study", shipped_studies())
+    place = beside if beside.is_file() else find_file(str(base), "study", shipped_studies())
     if place in (path, *within):
         raise ConfigError(f"{path}: the base '{base}' leads back to this study; name another one")
     parent = _with_base(place, (path, *within))
@@ -209,32 +210,6 @@ def _with_base(path: Path, within: tuple[Path, ...] = ()) -> Any:
         if section in raw:
             parent.pop(section, None)
     return OmegaConf.merge(parent, raw)
-
-
-def _read(path: Path) -> DictConfig:
-    try:
-        raw = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {error}") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    if not isinstance(raw, DictConfig):
-        raise ConfigError(f"{path} must hold settings as 'key: value', got a {type(raw).__name__}")
-    return raw
-
-
-def _find(name: str, kind: str, shipped: Mapping[str, Path]) -> Path:
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if path.is_file():
-            return path
-        raise ConfigError(f"there is no {kind} file {path}; shipped: {', '.join(shipped)}")
-    if name in shipped:
-        return shipped[name]
-    raise ConfigError(
-        f"unknown {kind} '{name}': {suggest(name, shipped)} "
-        "Give one of these names or the path of a YAML file."
-    )
 
 
 def _override(raw: Any, overrides: Sequence[str]) -> Any:
@@ -266,7 +241,7 @@ def _check(raw: Any, where: str, words: Sequence[str]) -> Study:
             words=tuple(words),
         )
     except OmegaConfBaseException as error:
-        raise ConfigError(f"study '{where}': {_explain(error)}") from None
+        raise ConfigError(f"study '{where}': {explain(error)}") from None
     except TypeError as error:  # OmegaConf's word for a mapping where a value belongs
         raise ConfigError(f"study '{where}': a section has the wrong form: {error}") from None
     problems = find_problems(study)
@@ -339,7 +314,7 @@ def _choose(kind: Kind, section: Mapping[str, Any]) -> Chosen:
         merged = OmegaConf.unsafe_merge(OmegaConf.structured(component.config), options)
         return Chosen(component, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"the {kind} '{name}': {_explain(error)}") from None
+        raise ConfigError(f"the {kind} '{name}': {explain(error)}") from None
 
 
 def _configurations(settings: StudySettings) -> tuple[Mapping[str, Any], ...]:
@@ -380,14 +355,3 @@ def _training_schema() -> Any:
 def _axis_value(schema: Any, axis: str, value: Any) -> Any:
     OmegaConf.update(schema, axis, value)  # checks and converts it
     return schema[axis]
-
-
-def _explain(error: OmegaConfBaseException) -> str:
-    text = str(error).splitlines()[0]
-    key = getattr(error, "full_key", None)
-    if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
-        allowed = [field.name for field in dataclasses.fields(error.object_type)]
-        return f"unknown setting '{key}': {suggest(str(error.key), allowed)}"
-    if "not a subclass of" in text:
-        text += "; a section takes settings as 'key: value'"
-    return f"setting '{key}': {text}" if key else text

@@ -115,7 +115,7 @@ def build_densenet121(
     if channels != 3:
         first = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(first.weight)  # as torchvision's other convolutions
-        network.features.conv0 = first  # type: ignore[union-attr]
+        network.get_submodule("features").register_module("conv0", first)
     return Scaled(steady(network), config.input_scale)
 
 

@@ -8,7 +8,7 @@ reproduces to half a grey level without scikit-image (Cohen et al. 2022, arXiv 2
 from __future__ import annotations
 
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -136,8 +136,8 @@ def _read_dicom(content: bytes) -> np.ndarray:
     return _to_bytes(1 - x_HW if inverted else x_HW)
 
 
-def _stored_range(file: object) -> tuple[int, int]:
-    bits, signed = int(file.BitsStored), bool(file.PixelRepresentation)  # type: ignore[attr-defined]
+def _stored_range(file: Any) -> tuple[int, int]:
+    bits, signed = int(file.BitsStored), bool(file.PixelRepresentation)
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 

@@ -9,18 +9,19 @@ A table is named by a file's path or by the name of a shipped one. Every mistake
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from synthtrial.errors import ConfigError, suggest
+from synthtrial.errors import ConfigError
 from synthtrial.published.problems import find_problems
 from synthtrial.published.table import HeldOut, Images, Published, PublishedClaim, PublishedRegimen
+from synthtrial.settings_files import explain, find_file, read_file
 from synthtrial.study import shipped_folder
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "PublishedClaim",
     "PublishedRegimen",
     "load_published",
+    "published_of",
     "shipped_published",
 ]
 
@@ -52,14 +54,14 @@ def load_published(table: str | Path, overrides: Sequence[str] = ()) -> Publishe
         ConfigError: no such table, bad YAML, an unknown key, a wrong type, or numbers that cannot
             be or do not fit together.
     """
-    given = _read(_find(str(table)), overrides)
+    given = _read(find_file(str(table), "table", shipped_published()), overrides)
     merged = OmegaConf.structured(Published)
     for key, value in given.items():  # one at a time: not every error says where it is
         try:
             # Unsafe for the first argument alone, which is ours: no time goes into copying it.
             merged = OmegaConf.unsafe_merge(merged, {key: value})
         except OmegaConfBaseException as error:
-            raise ConfigError(f"table '{table}': {_explain(error, str(key))}") from None
+            raise ConfigError(f"table '{table}': {explain(error, str(key))}") from None
         except TypeError as error:  # OmegaConf's word for a list where a mapping belongs
             raise ConfigError(
                 f"table '{table}': the section '{key}' has the wrong form: {error}; see the "
@@ -68,7 +70,7 @@ def load_published(table: str | Path, overrides: Sequence[str] = ()) -> Publishe
     try:
         published = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"table '{table}': {_explain(error, '')}") from None
+        raise ConfigError(f"table '{table}': {explain(error)}") from None
     assert isinstance(published, Published)
     problems = find_problems(published)
     if len(problems) > _SHOWN:
@@ -78,11 +80,19 @@ def load_published(table: str | Path, overrides: Sequence[str] = ()) -> Publishe
     return published
 
 
+@lru_cache(maxsize=8)
+def published_of(name: str | None) -> Published | None:
+    """Return the publication that a study names; None where it names none.
+
+    Raises:
+        ConfigError: as :func:`load_published`.
+    """
+    return None if name is None else load_published(name)
+
+
 def _read(path: Path, overrides: Sequence[str]) -> dict[Any, Any]:
+    raw: Any = read_file(path)
     try:
-        raw: Any = OmegaConf.load(path)
-        if not isinstance(raw, DictConfig):
-            raise ConfigError(f"{path} must hold settings as 'key: value'")
         for override in overrides:
             key, separator, _ = override.partition("=")
             if not separator or not key.strip():
@@ -93,33 +103,4 @@ def _read(path: Path, overrides: Sequence[str]) -> dict[Any, Any]:
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} or an override is not readable YAML: {reason}") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _find(name: str) -> Path:
-    path, shipped = Path(name).expanduser(), shipped_published()
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if path.is_file():
-            return path
-        raise ConfigError(f"there is no table file {path}; shipped: {', '.join(shipped)}")
-    if name in shipped:
-        return shipped[name]
-    raise ConfigError(
-        f"unknown table '{name}': {suggest(name, shipped)} "
-        "Give one of these names or the path of a YAML file."
-    )
-
-
-def _explain(error: OmegaConfBaseException, section: str) -> str:
-    text = str(error).splitlines()[0]
-    key = getattr(error, "full_key", None) or section
-    if isinstance(error, ConfigKeyError) and dataclasses.is_dataclass(error.object_type):
-        allowed = [item.name for item in dataclasses.fields(error.object_type)]
-        return f"unknown setting '{key}': {suggest(str(error.key), allowed)}"
-    if isinstance(error, MissingMandatoryValue):
-        return f"a setting is missing: {text}; add it"
-    if "not a subclass of" in text:
-        text += "; a section takes settings as 'key: value'"
-    return f"setting '{key}': {text}" if key else text

@@ -19,7 +19,7 @@ from synthtrial.classify.metrics import score
 from synthtrial.data.base import restrictions_of
 from synthtrial.errors import ConfigError
 from synthtrial.plan import Plan
-from synthtrial.published import load_published
+from synthtrial.published import published_of
 from synthtrial.report.cams import find_maps
 from synthtrial.report.columns import (
     CHOSEN_COLUMNS,
@@ -75,7 +75,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         pictures=pictures,
         chosen=_chosen(planned, study),
         notes=(*unreadable(store, plan, design.dataset), *notes),
-        published=load_published(named) if named else None,
+        published=published_of(named),
         sheets=sheets,
         planned=count_tasks(plan),
         lost=lost(plan),

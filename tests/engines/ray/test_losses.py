@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError
 
-from synthtrial.engines.ray.losses import outcome_of
+from synthtrial.engines.ray.losses import UnknownLossError, outcome_of
 from synthtrial.errors import DataError, StoreError
 from synthtrial.tasks import Task
 
@@ -44,6 +44,8 @@ def test_what_ray_says_becomes_a_cause_and_another_try(error, cause):
 def test_what_kills_its_process_again_and_again_is_not_tried_for_ever():
     assert not outcome(died("died unexpectedly"), retried=True).retry
     assert outcome(NodeDiedError("node"), retried=True).retry  # says nothing of the trial
+    assert outcome(UnknownLossError(), retried=True).retry  # nor does this; its tries are counted
+    assert outcome(UnknownLossError(), retried=True).cause == "killed"
 
 
 def test_a_deliberate_error_arrives_as_it_was_said():

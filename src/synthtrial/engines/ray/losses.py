@@ -9,6 +9,13 @@ from synthtrial.tasks import Task
 _LINES = 12
 
 
+class UnknownLossError(Exception):
+    """A process ended, and Ray does not say of what."""
+
+    def __init__(self) -> None:
+        super().__init__("its process ended, and Ray does not say why")
+
+
 def outcome_of(task: Task, error: BaseException, *, seconds: float, retried: bool) -> Outcome:
     """Return the outcome of a task whose process or node has gone.
 
@@ -23,7 +30,9 @@ def outcome_of(task: Task, error: BaseException, *, seconds: float, retried: boo
         fatal = isinstance(known, StoreError)
         return Outcome(task.id, "failed", str(known), fatal=fatal, cause="error", seconds=seconds)
     cause = _cause(error)
-    again = not (retried and cause == "killed")
+    # Of an error that Ray did not hand over nobody knows whether the task or its node was to blame:
+    # while a node goes, several tries may meet it in vain. Another pack may try it again.
+    again = not (retried and cause == "killed" and not isinstance(error, UnknownLossError))
     return Outcome(task.id, "lost", _short(error), again, cause=cause, seconds=seconds)
 
 

@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from synthtrial.data.regimens import regimen_label
 from synthtrial.engines.base import Outcome
 from synthtrial.engines.ray.asha import CellwiseAsha
+from synthtrial.engines.ray.losses import UnknownLossError
 from synthtrial.engines.ray.worker import AGAIN, OUTCOMES, PACK, Pack, Packs
 
 _ENDS_SECONDS = 30.0  # for Tune to end after it was asked to
@@ -216,7 +217,7 @@ class _Watch(_Shared, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         del iteration, trials, info
-        self._over(trial, trial.get_pickled_error() or RuntimeError("its process ended"))
+        self._over(trial, trial.get_pickled_error() or UnknownLossError())
 
     def _name_next_step(self, trial: Any) -> None:
         """Show in Ray's dashboard which trial runs where: by names of tasks, titles of processes.

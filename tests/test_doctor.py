@@ -147,8 +147,8 @@ cpu|down|infinite|c01|idle~|32+|191000+|(null)|(null)
     assert first.lacks(dataclasses.replace(job, constraint="ib&amd")) == "", "SLURM's to judge"
 
 
-def answer(**changes):
-    """Return what a node in order answers."""
+def answer(clock_ahead=0.0, **changes):
+    """Return what a node in order answers, or one whose clock is ahead by so many seconds."""
     now = time.time()
     known = {
         "host": "g01",
@@ -170,7 +170,7 @@ def answer(**changes):
         | {"wanted": "/tmp/synthtrial-1"},
         "rows": 1797,
         "submits": "",
-        "clock": now,
+        "clock": now + clock_ahead,
     } | changes
     known = json.loads(json.dumps(known))
     return Found("7", 9.0, known, JobInfo("COMPLETED"), [], now - 9, now)
@@ -205,8 +205,8 @@ def test_a_node_in_order_is_told_to_be_so():
             "warning",
         ),
         ({"processors": 1}, "processors", "warning"),
-        ({"clock": time.time() + 400}, "clock", "warning"),
-        ({"clock": time.time() - 4000}, "clock", "warning"),
+        ({"clock_ahead": 400}, "clock", "warning"),
+        ({"clock_ahead": -4000}, "clock", "warning"),
         ({"submits": "Access/permission denied"}, "from jobs", "warning"),
         ({"torch": dataclasses.asdict(facts.Torch("", 0.1, error="no"))}, "torch", "broken"),
     ],

@@ -72,6 +72,7 @@ def test_four_trials_share_each_declared_gpu(new_cluster, tiny):
         assert ray.available_resources()["CPU"] == 2.0  # eight processors, not nine
 
 
+@pytest.mark.faults
 def test_trials_of_a_node_that_is_removed_go_on_elsewhere(new_cluster, tiny, tmp_path):
     cluster = new_cluster({"num_cpus": 1})
     node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)

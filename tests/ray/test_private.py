@@ -95,6 +95,7 @@ def test_a_study_ends_with_the_bits_of_the_local_engine(run, finished_study, tmp
     until(lambda: not processes(found["folder"]), seconds=20)
 
 
+@pytest.mark.faults
 def test_a_killed_driver_leaves_no_process_and_no_trial_is_trained_twice(run, tmp_path):
     command = run("protocol.replicates=4", "regimens=[0.5,1.0]")
     root = tmp_path / "one" / "store"

@@ -192,6 +192,7 @@ def results(overrides):
     return measured(store), read_records(store).to_pylist()
 
 
+@pytest.mark.faults
 def test_a_study_on_two_nodes_one_of_which_loses_its_agent_gives_the_bits_of_one_machine(
     finished_study, submit, tiny
 ):

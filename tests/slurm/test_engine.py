@@ -79,6 +79,7 @@ class TestSlurmEngine:
         assert json.loads(command("status", "digits", "--json", *overrides))["complete"]
         assert set(trained(tmp_path / "one" / "store").values()) == {1}
 
+    @pytest.mark.faults
     def test_a_driver_that_was_killed_is_followed_by_one_that_adopts_its_jobs(
         self, slurm, tiny_here, tmp_path
     ):

@@ -82,7 +82,8 @@ def find_problems(study: Study) -> list[str]:
     )
     problems.extend(_leaks(study))
     problems.extend(_out_of_range(study))
-    problems.extend(_gan_problems(settings.gan_training))
+    for where, config in _gan_trainings(study).items():
+        problems.extend(_gan_problems(config, where))
     problems.extend(_judge_problems(study))
     if len(set(settings.regimens)) != len(settings.regimens):
         problems.append(f"regimens {settings.regimens}: one is given twice")
@@ -196,10 +197,12 @@ def _out_of_range(study: Study) -> Iterator[str]:
     settings = study.settings
     sections = [(name, attrgetter(name)(settings)) for name in (*_LEAST,)]
     sections += [("training", study.training(point)) for point in study.configurations]
+    sections += _gan_trainings(study).items()
     seen: set[str] = set()
     for section, config in sections:
-        least = _LEAST[section]
-        for name in (*least, *_ABOVE_ZERO.get(section, ())):
+        kind = "gan_training" if section.endswith(".gan_training") else section
+        least = _LEAST[kind]
+        for name in (*least, *_ABOVE_ZERO.get(kind, ())):
             value = getattr(config, name)
             fine = value is None or (
                 least[name] <= value < math.inf if name in least else 0 < value < math.inf
@@ -211,18 +214,27 @@ def _out_of_range(study: Study) -> Iterator[str]:
                 yield text
 
 
-def _gan_problems(config: GanTrainingConfig) -> Iterator[str]:
+def _gan_trainings(study: Study) -> dict[str, GanTrainingConfig]:
+    """Return the study's settings of GANs, and those of arms that have their own, by section."""
+    found = {"gan_training": study.settings.gan_training}
+    for arm in study.arms.values():
+        if arm.settings.gan_training:
+            found[f"arms.{arm.name}.gan_training"] = arm.gan_training
+    return found
+
+
+def _gan_problems(config: GanTrainingConfig, where: str) -> Iterator[str]:
     if not 0 <= config.ema < 1:
-        yield f"gan_training.ema is {config.ema}; allowed: 0 to below 1"
+        yield f"{where}.ema is {config.ema}; allowed: 0 to below 1"
     begin, end = config.conditional_from, config.conditional_at
     if not 0 <= begin <= end <= 1:
         yield (
-            f"gan_training.conditional_from is {begin} and conditional_at {end}; allowed: "
+            f"{where}.conditional_from is {begin} and conditional_at {end}; allowed: "
             "fractions of the training, the first not above the second"
         )
     if config.balanced_sampling and config.class_weights == "balanced":
         yield (
-            "gan_training: balanced_sampling and class_weights=balanced mend the same imbalance "
+            f"{where}: balanced_sampling and class_weights=balanced mend the same imbalance "
             "twice; set balanced_sampling=false to weigh the losses instead"
         )
 
@@ -250,13 +262,14 @@ def _judge_problems(study: Study) -> Iterator[str]:
     ):
         yield f"quality.on_shortfall=refuse needs a limit: set one of {', '.join(limits)}"
     if study.generator is not None:
-        outside = settings.gan_training.fit_on == "external"
-        if outside is study.generator.component.trained:
-            yield (
-                f"the generator '{study.generator.name}' and gan_training.fit_on="
-                f"{settings.gan_training.fit_on} do not go together: images made elsewhere, and "
-                "only they, are fitted on 'external' rows"
-            )
+        trained = study.generator.component.trained
+        for where, config in _gan_trainings(study).items():
+            if (config.fit_on == "external") is trained:
+                yield (
+                    f"the generator '{study.generator.name}' and {where}.fit_on={config.fit_on} do "
+                    "not go together: images made elsewhere, and only they, are fitted on "
+                    "'external' rows"
+                )
 
 
 def _arm_problems(study: Study, arm: Arm) -> list[str]:
@@ -271,13 +284,28 @@ def _arm_problems(study: Study, arm: Arm) -> list[str]:
     counted = [
         name
         for name, item in study.arms.items()
-        if item.settings.repeat is None and item.settings.steps_of is None
+        if item.settings.repeat is None
+        and item.settings.steps_of is None
+        and item.settings.fit_on == "subset"
     ]
     if steps_of is not None and (steps_of not in counted or steps_of == arm.name):
         problems.append(
             f"steps_of: '{steps_of}' is no other arm that adds synthetic images, or nothing, and "
             "has no steps_of itself: "
             f"{suggest(steps_of, [name for name in counted if name != arm.name])}"
+        )
+    if arm.settings.gan_training and not arm.settings.synthetic:
+        problems.append("gan_training: it adds no synthetic images that a generator would make")
+    if arm.settings.gan_training and arm.settings.dose_of is not None:
+        problems.append(
+            f"gan_training: its images are those of '{arm.settings.dose_of}'; set it there"
+        )
+    if arm.settings.fit_on == "original" and arm.adds_images:
+        problems.append("fit_on=original: nothing is missing there, so it cannot add images")
+    if arm.settings.fit_on == "original" and study.settings.regimens != [1.0]:
+        problems.append(
+            f"fit_on=original has no smaller parts, and regimens is {study.settings.regimens}: set "
+            "regimens=[1.0], or leave this arm out"
         )
     if arm.settings.shuffle_labels and not arm.settings.synthetic:
         problems.append("shuffle_labels: it adds no synthetic images that have labels")

@@ -56,7 +56,11 @@ class ArmConfig:
 
     Attributes:
         preset: installed arm to start from; by default one of the arm's own name, if there is one.
+        fit_on: real rows that the classifier is trained on: the regimen's own (``subset``), or the
+            whole training set before imbalance (``original``): what the remedies aspire to.
         synthetic: add images from the generator.
+        gan_training: settings of ``gan_training`` that differ for the generator of this arm, such
+            as ``{fit_on: original}`` or ``{steps: 500}``.
         filter: make more images than are wanted and keep what the reference classifier accepts.
         dose_of: name of an arm with a filter whose accepted images this arm takes the first of, as
             many of each class as its own ``balance`` says.
@@ -75,7 +79,9 @@ class ArmConfig:
     """
 
     preset: str | None = None
+    fit_on: Literal["subset", "original"] = "subset"
     synthetic: bool = False
+    gan_training: dict[str, Any] = field(default_factory=dict)
     filter: FilterConfig | None = None
     dose_of: str | None = None
     repeat: str | None = None

@@ -223,6 +223,11 @@ def smoke(study: Study) -> Study:
         for name, arm in study.arms.items()
         if arm.settings.filter is not None
     ]
+    short = [
+        f"arms.{name}.gan_training.steps=2"
+        for name, arm in study.arms.items()
+        if "steps" in arm.settings.gan_training
+    ]
     return study.replace(
         [
             f"regimens=[{min(settings.regimens)}]",
@@ -232,6 +237,7 @@ def smoke(study: Study) -> Study:
             "gan_training.steps=2",
             "quality.on_shortfall=warn",
             *lenient,
+            *short,
             *grid,
         ]
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from synthtrial.config import TrainingConfig
+from synthtrial.config import GanTrainingConfig, TrainingConfig
 from synthtrial.plan import Plan
 from synthtrial.registry import Component
 from synthtrial.store.artifacts import Store
@@ -71,7 +71,7 @@ class Clock:
             return self._trial_seconds(task)
         study = self._plan.study
         if task.kind == "train_gan" and study.generator is not None:
-            config = study.settings.gan_training
+            config = GanTrainingConfig(**task.payload["training"])
             images = config.global_batch * config.discriminator_steps
             return config.steps * self._step_seconds(study.generator.component, images)
         if task.kind == "reference":

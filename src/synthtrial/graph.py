@@ -124,6 +124,8 @@ def _place(study: Study, arm_name: str, regimen: float, draw: int) -> _Part:
         "sampler": arm.settings.sampler,
         "class_weights": arm.settings.class_weights,
     }
+    if arm.settings.fit_on != "subset":
+        treatment["fit_on"] = arm.settings.fit_on
     if arm.settings.synthetic:
         treatment |= image_set(study, arm, regimen, draw).treatment
     if arm.settings.repeat is not None:

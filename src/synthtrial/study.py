@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,11 +23,19 @@ from yaml import YAMLError
 
 from synthtrial import registry
 from synthtrial.checks import find_problems
-from synthtrial.config import ArmConfig, BalanceConfig, StudySettings, TrainingConfig
+from synthtrial.config import (
+    ArmConfig,
+    BalanceConfig,
+    GanTrainingConfig,
+    StudySettings,
+    TrainingConfig,
+)
 from synthtrial.errors import ConfigError, suggest
 from synthtrial.identity import digest, non_default
 from synthtrial.registry import Component, Kind
 from synthtrial.settings_files import explain, find_file, read_file
+
+_Config = TypeVar("_Config", TrainingConfig, GanTrainingConfig)
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,17 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """A checked arm: its settings, its transforms and, where images are added, how many."""
+    """A checked arm: its settings, its transforms and, where images are added, how many.
+
+    Attributes:
+        gan_training: how the generator of its images is trained.
+    """
 
     name: str
     settings: ArmConfig
     augment: tuple[Chosen, ...]
     balance: BalanceConfig | None
+    gan_training: GanTrainingConfig
 
     @property
     def adds_images(self) -> bool:
@@ -127,6 +140,20 @@ class Study:
         """Whether a reference classifier judges made images."""
         filtering = any(arm.settings.filter is not None for arm in self.arms.values())
         return filtering or self.settings.quality.features != "none"
+
+    def maker(self, arm: Arm) -> Arm:
+        """Return the arm whose images an arm adds: its own, or those that it takes a dose of."""
+        return self.arms[arm.settings.dose_of] if arm.settings.dose_of is not None else arm
+
+    @cached_property
+    def gan_trainings(self) -> tuple[GanTrainingConfig, ...]:
+        """How generators are trained: what differs between arms, each once, in their order."""
+        making = (arm for arm in self.arms.values() if arm.settings.synthetic)
+        found: list[GanTrainingConfig] = []
+        for arm in making:
+            training = self.maker(arm).gan_training
+            found += [training] if training not in found else []
+        return tuple(found)
 
     def snapshot(self) -> str:
         """Return the whole study as YAML that :func:`load` reads back to an equal one."""
@@ -298,7 +325,9 @@ def _arm(name: str, config: ArmConfig, settings: StudySettings) -> Arm:
             balance = dataclasses.replace(balance, classes=list(classes))
         balance = dataclasses.replace(balance, classes=sorted(balance.classes))
     augment = tuple(_choose("augmentation", item) for item in config.augment)
-    return Arm(name=name, settings=config, augment=augment, balance=balance)
+    where = f"arms.{name}.gan_training"
+    gan_training = _changed(settings.gan_training, config.gan_training, where)
+    return Arm(name, config, augment, balance, gan_training)
 
 
 def _choose(kind: Kind, section: Mapping[str, Any]) -> Chosen:
@@ -324,7 +353,7 @@ def _configurations(settings: StudySettings) -> tuple[Mapping[str, Any], ...]:
             raise ConfigError(f"grid: unknown axis '{axis}': {suggest(axis, allowed)}")
         if not values:
             raise ConfigError(f"grid: the axis '{axis}' has no values; give at least one")
-    schema = _training_schema()
+    schema = _writable(TrainingConfig)
     axes = [
         [_axis_value(schema, axis, value) for value in values]
         for axis, values in settings.grid.items()
@@ -336,18 +365,28 @@ def _configurations(settings: StudySettings) -> tuple[Mapping[str, Any], ...]:
 
 
 def _reference_training(settings: StudySettings) -> TrainingConfig:
-    allowed = {field.name for field in dataclasses.fields(TrainingConfig)} - {"checkpoint"}
-    schema = _training_schema()
-    changes = {}
-    for name, value in settings.reference.training.items():
+    last = dataclasses.replace(settings.training, checkpoint="last")
+    return _changed(last, settings.reference.training, "reference.training", fixed=("checkpoint",))
+
+
+def _changed(
+    config: _Config, changes: Mapping[str, Any], where: str, fixed: Sequence[str] = ()
+) -> _Config:
+    """Return a config with the values that a section of settings gives instead."""
+    if not changes:
+        return config
+    allowed = {field.name for field in dataclasses.fields(config)} - {*fixed}
+    schema = _writable(type(config))
+    kept = {}
+    for name, value in changes.items():
         if name not in allowed:
-            raise ConfigError(f"reference.training.{name}: {suggest(name, allowed)}")
-        changes[name] = _axis_value(schema, name, value)
-    return dataclasses.replace(settings.training, checkpoint="last", **changes)
+            raise ConfigError(f"{where}.{name}: {suggest(name, allowed)}")
+        kept[name] = _axis_value(schema, name, value)
+    return dataclasses.replace(config, **kept)
 
 
-def _training_schema() -> Any:
-    schema = OmegaConf.structured(TrainingConfig)
+def _writable(config: type) -> Any:
+    schema = OmegaConf.structured(config)
     OmegaConf.set_readonly(schema, value=False)
     return schema
 

@@ -17,7 +17,7 @@ from synthtrial.config import SplitConfig, TrainingConfig
 from synthtrial.data.splits import read_groups
 from synthtrial.identity import digest, non_default
 from synthtrial.study import Arm, Study
-from synthtrial.tasks import Task, make_task
+from synthtrial.tasks import Task, in_words, make_task
 
 
 def prepare_task(study: Study) -> Task:
@@ -108,8 +108,8 @@ def reference_task(study: Study, regimen: float, draw: int) -> Task:
 
 
 @lru_cache(maxsize=4096)
-def train_gan_task(study: Study, regimen: float, draw: int) -> Task:
-    """Fit one generator."""
+def train_gan_task(study: Study, arm: Arm, regimen: float, draw: int) -> Task:
+    """Fit the generator of an arm; arms whose settings agree share it."""
     assert study.generator is not None
     settings = study.settings
     split = split_task(study, draw)
@@ -117,20 +117,21 @@ def train_gan_task(study: Study, regimen: float, draw: int) -> Task:
         "dataset": split.payload["dataset"],
         "split": split.id,
         "generator": study.generator.identity,
-        "training": non_default(settings.gan_training),
+        "training": non_default(arm.gan_training),
         "label_policy": _hard_policy(study),
         "seed": settings.seed,
         "draw": draw,
     }
-    rows = settings.gan_training.fit_on
+    rows = arm.gan_training.fit_on
     if rows == "subset":
         payload["regimen"] = regimen
     needs = [split.payload["dataset"], split.id]
     if study.uses_reference:  # it watches the training, and changes nothing
         needs.append(reference_task(study, regimen, draw).id)
-    return make_task(
-        study, "train_gan", f"GAN on {_rows(rows, regimen)}, draw {draw}", needs, payload
-    )
+    label = f"GAN on {_rows(rows, regimen)}"
+    for name, value in arm.settings.gan_training.items():
+        label += f", {name}={in_words(value)}" if name != "fit_on" else ""
+    return make_task(study, "train_gan", f"{label}, draw {draw}", needs, payload)
 
 
 def training_identity(training: TrainingConfig) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def synthesize_task(study: Study, arm: Arm, regimen: float, draw: int) -> Task:
     }
     needs = [allocation.id]
     if study.generator.component.trained:
-        payload["generator"] = train_gan_task(study, regimen, draw).id
+        payload["generator"] = train_gan_task(study, arm, regimen, draw).id
         needs.insert(0, payload["generator"])
     else:
         payload["external"] = study.generator.identity
@@ -209,14 +210,14 @@ class ImageSet:
 def image_set(study: Study, arm: Arm, regimen: float, draw: int) -> ImageSet:
     """Return the images that an arm with ``synthetic`` adds."""
     dose_of = arm.settings.dose_of
-    source = study.arms[dose_of] if dose_of is not None else arm
+    source = study.maker(arm)
     made = synthesize_task(study, source, regimen, draw)
     allocation = allocate_task(study, source, regimen, draw)
     tasks, treatment = [allocation], {"synthetic": made.id}
     if study.uses_reference:
         tasks.append(reference_task(study, regimen, draw))
     if "generator" in made.payload:
-        tasks.append(train_gan_task(study, regimen, draw))
+        tasks.append(train_gan_task(study, source, regimen, draw))
     tasks.append(made)
     if source.settings.filter is not None:
         tasks.append(filter_task(study, source, regimen, draw))
@@ -241,7 +242,7 @@ def assess_task(study: Study, arm: Arm, regimen: float, draw: int) -> Task:
         "classifier": judge.id,
         "features": quality.features,
         "neighbours": quality.neighbours,
-        "fit_on": study.settings.gan_training.fit_on,
+        "fit_on": study.maker(arm).gan_training.fit_on,
         "classes": study.minority,
     }
     label = f"quality of images of {arm.name}, regimen {regimen:g}, draw {draw}"

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from synthtrial.data.regimens import regimen_label
 from synthtrial.report.columns import (
     ACCEPTANCE_COLUMNS,
     CURVE_COLUMNS,
@@ -317,7 +318,8 @@ def judge(facts: Facts, folder: Path | None = None) -> Facts:
                 short.append((*place, "min_recognisability", share, text))
         for name in design.minority if design.filtered_arms else ():
             accepted.append(("big, small", regimen, draw, name, 400, 300 + 20 * draw, 100, 100, 0))
-        generators.append((f"g{number}", regimen, draw, 500, 600, draw, 19_200, 4.2, 1))
+        place = regimen_label(regimen)
+        generators.append((f"g{number}", place, regimen, draw, 500, 600, draw, 19_200, 4.2, 1))
         for step in range(6, 601, 6):
             losses.append((f"g{number}", step, 1 + np.sin(step / 90 + draw), 0.5 + 1 / step))
     return dataclasses.replace(
@@ -345,5 +347,5 @@ def _sheets(plan: Design, folder: Path) -> tuple[Sheet, ...]:
             path = folder / f"sheet-{regimen:g}-{step}.png"
             rows = [np.concatenate([_eight(random) for _ in range(8)], axis=1) for _ in classes]
             Image.fromarray(np.concatenate(rows)).save(path)
-            found.append(Sheet(path, regimen, step, classes))
+            found.append(Sheet(path, regimen_label(regimen), step, classes))
     return tuple(found)

@@ -40,34 +40,35 @@ def test_what_the_trainings_took_is_told_over_draws(judged):
 
 
 @pytest.mark.parametrize(
-    ("fit_on", "place", "words"),
+    ("fit_on", "words"),
     [
-        ("train", "whole training set", "fitted on the whole training set; it serves every"),
-        ("original", "before imbalance", "before images were taken away; it serves every"),
+        ("train", "fitted on the whole training set; it serves every"),
+        ("original", "before images were taken away; it serves every"),
     ],
 )
-def test_a_generator_that_serves_all_regimens_is_told_as_such(judged, fit_on, place, words):
-    first = judged.generators.drop_duplicates("draw").assign(regimen=np.nan)
+def test_a_generator_that_serves_all_regimens_is_told_as_such(judged, fit_on, words):
+    place = generators.place_text(None, fit_on)
+    first = judged.generators.drop_duplicates("draw").assign(regimen=np.nan, place=place)
     design = dataclasses.replace(judged.design, fit_on=fit_on)
     facts = dataclasses.replace(judged, generators=first, design=design)
     (row,) = generators.generator_rows(facts)
     assert (row["place"], row["generators"]) == (place, "3")
     assert words in generators.fitted_text(design)
-    (panel,) = loss_curves(facts, generators.losses_table(facts))
+    (panel,) = loss_curves(generators.losses_table(facts))
     assert panel.slug == "generator-losses"
 
 
 def test_losses_are_drawn_for_each_regimen_with_draws_as_thin_lines(judged):
     table = generators.losses_table(judged)
-    panels = loss_curves(judged, table)
+    panels = loss_curves(table)
     assert [panel.slug.removeprefix("generator-losses-") for panel in panels] == [
-        "10pct",
-        "50pct",
-        "100pct",
+        "1",
+        "2",
+        "3",
     ]
     (axes,) = panels[0].figure.axes
     assert [len(lines.get_segments()) for lines in axes.collections] == [3, 3]
-    mean = table[table.regimen == 0.1].groupby("step").generator_loss.mean()
+    mean = table[table.place == "10 %"].groupby("step").generator_loss.mean()
     assert axes.lines[0].get_ydata().tolist() == pytest.approx(mean.tolist())
 
 
@@ -75,7 +76,7 @@ def test_a_single_draw_and_a_hundred_draws_are_drawn_too(fabricate):
     for draws, lines in ((1, []), (100, [THIN_LINES] * 2)):
         place = {"regimens": (1.0,), "draws": draws, "replicates": draws}
         facts = fabricate.judge(fabricate.study(**place, **fabricate.JUDGED))
-        (panel,) = loss_curves(facts, generators.losses_table(facts))
+        (panel,) = loss_curves(generators.losses_table(facts))
         (axes,) = panel.figure.axes
         assert [len(c.get_segments()) for c in axes.collections] == lines
 
@@ -83,7 +84,7 @@ def test_a_single_draw_and_a_hundred_draws_are_drawn_too(fabricate):
 def test_losses_that_are_not_numbers_are_not_drawn(judged):
     nothing = judged.losses.assign(generator_loss=np.nan, discriminator_loss=np.nan)
     facts = dataclasses.replace(judged, losses=nothing)
-    assert loss_curves(facts, generators.losses_table(facts)) == []
+    assert loss_curves(generators.losses_table(facts)) == []
 
 
 def test_a_few_sheets_of_a_training_are_shown_with_the_first_and_the_last(judged):
@@ -116,7 +117,7 @@ def test_large_samples_are_made_smaller_and_smooth(judged, tmp_path):
     path = tmp_path / "large.png"
     Image.new("RGB", (8 * 256, 12 * 256), "red").save(path)
     design = dataclasses.replace(judged.design, image_shape=(3, 256, 256))
-    sheet = Sheet(path, None, 9, tuple("0123456789"))
+    sheet = Sheet(path, "all", 9, tuple("0123456789"))
     (view,) = generators.sheet_views(dataclasses.replace(judged, design=design, sheets=(sheet,)))
     assert not view.sheets[0].pixelated
     gap = generators.TILE // 12

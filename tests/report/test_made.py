@@ -110,7 +110,12 @@ def test_generators_are_found_with_losses_and_samples_of_the_first_draw(judged):
     assert sorted(facts.generators.regimen) == [0.5, 0.5, 0.75, 0.75, 1.0, 1.0]
     assert set(facts.generators.processes) == {2}
     assert len(facts.losses) == 6 * 2
-    assert [(s.regimen, s.step) for s in facts.sheets] == [(0.5, 3), (0.5, 6), (1.0, 3), (1.0, 6)]
+    assert [(s.place, s.step) for s in facts.sheets] == [
+        ("50 %", 3),
+        ("50 %", 6),
+        ("100 %", 3),
+        ("100 %", 6),
+    ]
     assert {sheet.classes for sheet in facts.sheets} == {("8", "9", "0")}
 
 
@@ -127,7 +132,22 @@ def test_one_generator_for_all_regimens_has_none_of_its_own(tmp_path):
     facts = gather(study, store, fill(study, store, ("prepare", "train_gan")))
     assert facts.generators.regimen.isna().all()
     assert sorted(facts.generators.draw) == [0, 1]
-    assert {sheet.regimen for sheet in facts.sheets} == {None}
+    assert set(facts.generators.place) == {"whole training set"}
+    assert {sheet.place for sheet in facts.sheets} == {"whole training set"}
+
+
+def test_generators_of_several_settings_are_told_apart_by_what_differs(tmp_path):
+    arms = (
+        "arms={none: {}, early: {synthetic: true, gan_training: {steps: 7, fit_on: original}}, "
+        "late: {synthetic: true, gan_training: {steps: 9}}}"
+    )
+    overrides = ["regimens=[1.0]", "protocol.draws=1", arms]
+    study, store = load("digits", [*JUDGED, *overrides]), open_store(tmp_path)
+    facts = gather(study, store, fill(study, store, ("prepare", "train_gan")))
+    assert list(facts.generators.place) == ["before imbalance, 7 steps", "100 %, 9 steps"]
+    assert (facts.design.fit_on, facts.design.generator_kinds) == ("several", 2)
+    early = facts.design.arms[1].text
+    assert "a generator of its own (steps 7 and fitted on the training set before" in early
 
 
 def test_samples_of_restricted_data_are_not_shown(study, tmp_path):

@@ -145,7 +145,7 @@ def test_curves_and_pictures_are_found(finished):
     assert {picture.role for picture in facts.pictures} == {"real", "synthetic"}
     assert {picture.class_name for picture in facts.pictures} == {"8", "9"}
     assert all(picture.path.is_file() for picture in facts.pictures)
-    assert {sheet.regimen for sheet in facts.sheets} == {0.25, 1.0}
+    assert {sheet.place for sheet in facts.sheets} == {"25 %", "100 %"}
     assert {sheet.classes for sheet in facts.sheets} == {tuple("8901234567")}
     assert set(facts.generators.steps) == {3}
     assert set(facts.losses.generator_id) == set(facts.generators.generator_id)

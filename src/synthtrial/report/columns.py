@@ -108,6 +108,7 @@ ACCEPTANCE_COLUMNS = {
 }
 GENERATOR_COLUMNS = {
     "generator_id": "str",
+    "place": "str",  # what it was fitted on and, where settings differ, by which
     "regimen": "float64",  # NaN where one generator serves all regimens of a draw
     "draw": "int64",
     "images": "int64",  # that it was fitted on

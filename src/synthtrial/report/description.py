@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from synthtrial.config import BalanceConfig, ProtocolConfig, TrainingConfig
 from synthtrial.data.base import DatasetSource
-from synthtrial.report.facts import ArmFacts, Design, count_text, listing
+from synthtrial.report.facts import ArmFacts, Design, count_text, listing, rows_text
 from synthtrial.report.made import thresholds_of
 from synthtrial.study import Arm, Study
+from synthtrial.tasks import in_words
 
 
 def describe(study: Study) -> Design:
@@ -50,7 +54,8 @@ def describe(study: Study) -> Design:
         confidence=settings.statistics.confidence,
         classifier=study.classifier.name,
         generator=f"the generator {study.generator.name}" if study.generator and making else "",
-        fit_on=settings.gan_training.fit_on,
+        fit_on=_fit_on(study),
+        generator_kinds=max(1, len(study.gan_trainings)),
         balance=_balances_text(making),
         reference=settings.reference.fit_on if making and study.uses_reference else "",
         features=quality.features if making and quality.features != "none" else "",
@@ -62,6 +67,13 @@ def describe(study: Study) -> Design:
         uncertain_counts=settings.training.label_policy in ("ones", "smooth"),
         uncertain_text=_uncertain_text(settings.training),
     )
+
+
+def _fit_on(study: Study) -> str:
+    """Return the rows that generators are fitted on, where all arms agree on them."""
+    found = {training.fit_on for training in study.gan_trainings}
+    found |= set() if found else {study.settings.gan_training.fit_on}
+    return found.pop() if len(found) == 1 else "several"
 
 
 def _overall_classes(study: Study) -> tuple[str, ...]:
@@ -95,6 +107,8 @@ def _stopping_text(protocol: ProtocolConfig) -> str:
 def _arm_text(study: Study, arm: Arm) -> str:
     settings = arm.settings
     parts = []
+    if settings.fit_on == "original":
+        parts.append("trained on the training set before images were taken away")
     if settings.synthetic:
         parts.append(_images_text(study, arm))
     if settings.shuffle_labels:
@@ -125,6 +139,8 @@ def _images_text(study: Study, arm: Arm) -> str:
         return f"the first of the {kept.format(settings.dose_of)} are added"
     trained = study.generator is None or study.generator.component.trained
     made = "made by the generator" if trained else "made elsewhere"
+    if settings.gan_training:
+        made = f"made by a generator of its own ({_changes_text(settings.gan_training)})"
     if settings.filter is None:
         return f"images {made} are added"
     text = (
@@ -134,6 +150,17 @@ def _images_text(study: Study, arm: Arm) -> str:
     if _pool_is_filled(study, arm.name):
         text += " and, where these are too few, others"
     return text
+
+
+def _changes_text(changes: Mapping[str, Any]) -> str:
+    """Say in what the training of an arm's generator differs from the study's."""
+    parts = []
+    for name, value in changes.items():
+        if name == "fit_on":
+            parts.append(f"fitted on {rows_text(str(value))}")
+        else:
+            parts.append(f"{name.replace('_', ' ')} {in_words(value)}")
+    return listing(parts)
 
 
 def _pool_is_filled(study: Study, name: str) -> bool:

@@ -80,13 +80,13 @@ class Sheet:
 
     Attributes:
         path: of the PNG.
-        regimen: that the generator was fitted on; None where it serves all regimens.
+        place: what the generator was fitted on and, where settings differ, by which.
         step: of the training.
         classes: names by row; empty where they are not known.
     """
 
     path: Path
-    regimen: float | None
+    place: str
     step: int
     classes: tuple[str, ...] = ()
 
@@ -126,7 +126,8 @@ class Design:
         early_stopping: how grid trials are stopped early, in words; empty where none is.
         generator: what makes the images, in words; empty without one.
         fit_on: rows that generators are fitted on: ``subset``, ``train``, ``original`` or, of
-            images made elsewhere, ``external``.
+            images made elsewhere, ``external``; ``several`` where arms differ.
+        generator_kinds: how many settings of generators there are.
         balance: by what rule images are added, in words.
         reference: rows that the reference classifier is trained on, as ``fit_on``; empty where no
             classifier judges made images.
@@ -162,6 +163,7 @@ class Design:
     classifier: str
     generator: str = ""
     fit_on: str = ""
+    generator_kinds: int = 1
     balance: str = ""
     reference: str = ""
     features: str = ""
@@ -285,6 +287,15 @@ def listing(words: list[str] | tuple[str, ...], last: str = "and") -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def rows_text(fit_on: str) -> str:
+    """Say which rows a generator or a reference classifier is fitted on."""
+    return {
+        "subset": "the same subset that the trial's classifier sees, and on nothing else",
+        "train": "the whole training set",
+        "original": "the training set before images were taken away",
+    }.get(fit_on, fit_on)
 
 
 def count_text(number: float, one: str, many: str | None = None) -> str:

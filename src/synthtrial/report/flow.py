@@ -94,10 +94,13 @@ def _makers(design: Design) -> tuple[str, ...]:
     if not design.trains_generators:
         lines = ["images made elsewhere"]
     else:
-        lines = ["one generator for each", each[design.fit_on == "subset"]]
+        kinds = design.generator_kinds
+        many = "one generator" if kinds == 1 else f"{kinds} generators"
+        lines = [f"{many} for each", each[design.fit_on in ("subset", "several")]]
     if not design.reference:
         return tuple(lines)
-    if design.trains_generators and (design.fit_on == "subset") == (design.reference == "subset"):
+    together = (design.fit_on == "subset") == (design.reference == "subset")
+    if design.trains_generators and design.generator_kinds == 1 and together:
         return "one generator and one", "reference classifier for", f"each {lines[1]}"
     return *lines, "one reference classifier", f"for each {each[design.reference == 'subset']}"
 

@@ -42,6 +42,12 @@ class SheetsView:
 
 def fitted_text(design: Design) -> str:
     """Say what a generator is fitted on, in a sentence."""
+    if design.generator_kinds > 1:
+        return (
+            "Arms have generators of their own, each fitted on the images that the table names. "
+            "Where these are more than the training set of a trial, its generator has seen images "
+            "that the trial has not."
+        )
     return {
         "subset": "Each is fitted on the part of the training set that its trials see.",
         "train": "There is one for each draw, fitted on the whole training set; it serves every "
@@ -61,10 +67,10 @@ def place_text(regimen: float | None, fit_on: str) -> str:
 def generator_rows(facts: Facts) -> list[dict[str, str]]:
     """Return what the trainings took, over draws, as texts."""
     rows = []
-    for regimen, mine in facts.generators.groupby("regimen", dropna=False):
+    for place, mine in facts.generators.groupby("place", sort=False):
         rows.append(
             {
-                "place": place_text(float(str(regimen)), facts.design.fit_on),
+                "place": str(place),
                 "generators": str(len(mine)),
                 "images": _range(mine.images),
                 "steps": _range(mine.steps),
@@ -83,21 +89,20 @@ def _range(values: pd.Series) -> str:
 
 
 def losses_table(facts: Facts) -> pd.DataFrame:
-    """Return the losses with the regimen and the draw of their generator.
+    """Return the losses with the place and the draw of their generator.
 
     Returns:
-        Columns regimen (NaN where one generator serves all), draw, step, generator_loss,
-        discriminator_loss.
+        Columns place, draw, step, generator_loss, discriminator_loss.
     """
-    table = facts.losses.merge(facts.generators[["generator_id", "regimen", "draw"]])
-    return table[["regimen", "draw", "step", "generator_loss", "discriminator_loss"]]
+    table = facts.losses.merge(facts.generators[["generator_id", "place", "draw"]])
+    return table[["place", "draw", "step", "generator_loss", "discriminator_loss"]]
 
 
 def sheet_views(facts: Facts) -> list[SheetsView]:
     """Return a few of the sheets of each training, the first and the last among them."""
     design, found = facts.design, []
-    for regimen in dict.fromkeys(sheet.regimen for sheet in facts.sheets):
-        mine = [sheet for sheet in facts.sheets if sheet.regimen == regimen]
+    for place in dict.fromkeys(sheet.place for sheet in facts.sheets):
+        mine = [sheet for sheet in facts.sheets if sheet.place == place]
         mine.sort(key=lambda sheet: sheet.step)
         count = min(SHEETS, len(mine))
         chosen = [mine[round(i * (len(mine) - 1) / max(count - 1, 1))] for i in range(count)]
@@ -110,8 +115,7 @@ def sheet_views(facts: Facts) -> list[SheetsView]:
             alt = f"Samples after step {sheet.step:,}"
             alt += f", a row for each of {listing(names)}" if names else ""
             views.append(SheetView(f"{sheet.step:,}", image, alt, pixelated))
-        title = place_text(regimen, design.fit_on)
-        found.append(SheetsView(title, listing(names), tuple(views)))
+        found.append(SheetsView(place, listing(names), tuple(views)))
     return found
 
 

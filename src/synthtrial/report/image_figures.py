@@ -11,8 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, records
-from synthtrial.report.figures import THIN_LINES, regimen_slug, styles_of
-from synthtrial.report.generators import place_text
+from synthtrial.report.figures import THIN_LINES, styles_of
 from synthtrial.report.style import (
     ACCENT,
     GRID,
@@ -116,8 +115,8 @@ def _dots(
         )
 
 
-def loss_curves(facts: Facts, table: pd.DataFrame) -> list[Panel]:
-    """Draw the losses of generators and discriminators, a panel for each regimen.
+def loss_curves(table: pd.DataFrame) -> list[Panel]:
+    """Draw the losses of generators and discriminators, a panel for each kind of generator.
 
     Thin lines are single draws, of which the first ``THIN_LINES`` are drawn, thick ones the mean.
     """
@@ -127,16 +126,16 @@ def loss_curves(facts: Facts, table: pd.DataFrame) -> list[Panel]:
     low, high = np.nanquantile(losses, [0.003, 0.997])  # one wild step must not flatten the rest
     margin = 0.06 * max(high - low, 1e-3)
     panels = []
-    for regimen, mine in table.groupby("regimen", dropna=False):
-        place = place_text(float(str(regimen)), facts.design.fit_on)
+    places = table.groupby("place", sort=False)
+    for number, (name, mine) in enumerate(places):
+        place = str(name)
         with drawing():
             figure, axes = new_figure(2.75, 2.45)
             last = _draw_losses(axes, mine)
             axes.set_ylim(low - margin, high + margin)
             axes.set_title(shorten(place, 26))
             axes.set_xlabel("step")
-        whole = regimen != regimen  # NaN: one generator for all regimens
-        slug = "generator-losses" + ("" if whole else f"-{regimen_slug(float(str(regimen)))}")
+        slug = "generator-losses" + (f"-{number + 1}" if len(places) > 1 else "")
         alt = f"Losses at {place}, at the last step: {last}"
         panels.append(Panel(slug, alt, figure))
     return panels

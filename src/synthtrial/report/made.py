@@ -5,11 +5,13 @@ A part of :mod:`synthtrial.report.sources`. Arms that add the very same images s
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from synthtrial.config import GanTrainingConfig
 from synthtrial.data.base import restrictions_of
 from synthtrial.errors import DamagedArtifactError
 from synthtrial.plan import Plan
@@ -23,10 +25,11 @@ from synthtrial.report.columns import (
     filled,
 )
 from synthtrial.report.facts import External, Picture, Sheet, count_text, listing
+from synthtrial.report.generators import place_text
 from synthtrial.store.artifacts import Artifact, Store, mend, read_artifact
 from synthtrial.study import Arm, Study
 from synthtrial.synthesis.quality import ClassQuality, QualityThresholds, shortfalls
-from synthtrial.tasks import Task
+from synthtrial.tasks import Task, in_words
 from synthtrial.upstream import assess_task, filter_task
 
 #: Of each threshold, the figure that it is about.
@@ -62,10 +65,10 @@ def judged(study: Study, store: Store, plan: Plan) -> dict[str, Any]:
             for limit, text in _shortfalls(ClassQuality(**values), limits):
                 missed.append((*place, name, limit, _float(values[JUDGED[limit]]), text))
     accepted: list[tuple[Any, ...]] = []
-    filtering = [arm for arm in arms if _pool(study, arm).settings.filter is not None]
+    filtering = [arm for arm in arms if study.maker(arm).settings.filter is not None]
 
     def task_of(study: Study, arm: Arm, regimen: float, draw: int) -> Task:
-        return filter_task(study, _pool(study, arm), regimen, draw)
+        return filter_task(study, study.maker(arm), regimen, draw)
 
     for task, place in _by_arms(study, plan, filtering, task_of):
         info = read_artifact(store, "filtered", task.id).info
@@ -77,11 +80,6 @@ def judged(study: Study, store: Store, plan: Plan) -> dict[str, Any]:
         "shortfalls": filled(SHORTFALL_COLUMNS, missed),
         "acceptance": filled(ACCEPTANCE_COLUMNS, accepted),
     }
-
-
-def _pool(study: Study, arm: Arm) -> Arm:
-    """Return the arm whose images these are."""
-    return arm if arm.settings.dose_of is None else study.arms[arm.settings.dose_of]
 
 
 def _by_arms(
@@ -112,10 +110,12 @@ def trained(study: Study, store: Store, plan: Plan) -> dict[str, Any]:
     """Return the fields ``generators``, ``losses`` and ``external`` of the facts."""
     rows: list[tuple[Any, ...]] = []
     losses: list[tuple[Any, ...]] = []
+    places = _places(plan)
     for task, artifact in _done(store, plan, "train_gan", "generator"):
         info, history = artifact.info, artifact.info["history"]
         numbers = ("images", "steps", "skipped", "images_seen", "seconds")
-        place = (task.id, task.payload.get("regimen", math.nan), task.payload["draw"])
+        regimen = task.payload.get("regimen", math.nan)
+        place = (task.id, places[task.id], regimen, task.payload["draw"])
         rows.append((*place, *(info[number] for number in numbers), info.get("processes", 1)))
         columns = [history[name] for name in LOSS_COLUMNS if name in history]
         losses += [(task.id, *values) for values in zip(*columns, strict=True)]
@@ -124,6 +124,23 @@ def trained(study: Study, store: Store, plan: Plan) -> dict[str, Any]:
         "losses": filled(LOSS_COLUMNS, losses),
         "external": _external(study, store, plan),
     }
+
+
+def _places(plan: Plan) -> dict[str, str]:
+    """Name what each generator was fitted on and, where their settings differ, by which."""
+    tasks = [task for task in plan.tasks.values() if task.kind == "train_gan"]
+    trainings = [GanTrainingConfig(**task.payload["training"]) for task in tasks]
+    varied = [
+        field.name
+        for field in dataclasses.fields(GanTrainingConfig)
+        if field.name != "fit_on" and len({repr(getattr(t, field.name)) for t in trainings}) > 1
+    ]
+    found = {}
+    for task, training in zip(tasks, trainings, strict=True):
+        parts = [place_text(task.payload.get("regimen"), training.fit_on)]
+        parts += [f"{in_words(getattr(training, n))} {n.replace('_', ' ')}" for n in varied]
+        found[task.id] = ", ".join(parts)
+    return found
 
 
 def _external(study: Study, store: Store, plan: Plan) -> External | None:
@@ -188,11 +205,12 @@ def find_pictures(
         notes = (f"{text} {shown}.",)
     pictures = [picture for _, artifact in exhibits for picture in _strips(artifact)]
     ends = {min(study.settings.regimens), max(study.settings.regimens), None}
+    places = _places(plan)
     sheets = [
         sheet
         for task, artifact in generators
         if task.payload.get("regimen") in ends
-        for sheet in _sheets(task, artifact)
+        for sheet in _sheets(artifact, places[task.id])
     ]
     return tuple(pictures), tuple(sheets), notes
 
@@ -227,13 +245,13 @@ def _strips(artifact: Artifact) -> list[Picture]:
         ) from error
 
 
-def _sheets(task: Task, artifact: Artifact) -> Iterator[Sheet]:
+def _sheets(artifact: Artifact, place: str) -> Iterator[Sheet]:
     """Yield the sheets of a generator in the order of steps."""
     shown = tuple(artifact.info.get("shown", ()))
     for name in artifact.files:
         if name.startswith("step-") and name.endswith(".png"):
             step = int(name.removeprefix("step-").removesuffix(".png"))
-            yield Sheet(artifact.file(name), task.payload.get("regimen"), step, shown)
+            yield Sheet(artifact.file(name), place, step, shown)
 
 
 def _done(store: Store, plan: Plan, kind: str, artifact: str) -> Iterator[tuple[Task, Artifact]]:

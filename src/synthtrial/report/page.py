@@ -199,7 +199,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         **maps_context(facts.maps, views.cut),
         **_images(facts, graded),
         "quality_figures": drawn(image_figures.quality_dots(facts, graded)),
-        "losses": drawn(image_figures.loss_curves(facts, losses)),
+        "losses": drawn(image_figures.loss_curves(losses)),
         "spread": drawn(figures.configuration_spread(facts, configurations)),
         "fresh": design.protocol == "grid_once",
         "by_class": design.select_over == "per_class",

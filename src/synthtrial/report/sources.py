@@ -62,7 +62,9 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     trials, class_scores, parts = _outcomes(planned, records, design)
     pictures, sheets, notes = find_pictures(study, store, plan)
     synthetic, regimen_images = _allocations(study, store, plan)
-    measured = trials[(trials.draw == 0) & trials.n_real.notna()].groupby("regimen").n_real.first()
+    own = [name for name, arm in study.arms.items() if arm.settings.fit_on == "subset"]
+    mine = trials[(trials.draw == 0) & trials.n_real.notna() & trials.arm.isin(own)]
+    measured = mine.groupby("regimen").n_real.first()
     return Facts(
         design=design,
         trials=trials,

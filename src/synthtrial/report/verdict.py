@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import TIMES, Facts, count_text, listing
+from synthtrial.report.facts import TIMES, Facts, count_text, listing, rows_text
 from synthtrial.report.tables import blocks_table, differences_table, study_stamps
 
 HIGHER, LOWER, UNCLEAR, UNTESTED, MISSING = "higher", "lower", "unclear", "untested", "missing"
@@ -258,6 +258,10 @@ def _images_text(facts: Facts) -> list[str]:
         parts = [f"The images were made elsewhere: nothing was fitted here; {design.balance}."]
     else:
         seen = f"fitted on {rows_text(design.fit_on)}"
+        if design.fit_on == "several":
+            seen = "fitted as each arm says"
+        elif design.generator_kinds > 1:
+            seen += ", and trained as each arm says"
         parts = [f"The images come from {design.generator}, {seen}; {design.balance}."]
     if design.reference:
         rows = rows_text(design.reference)
@@ -268,15 +272,6 @@ def _images_text(facts: Facts) -> list[str]:
             f"images only, on {rows}."
         )
     return parts
-
-
-def rows_text(fit_on: str) -> str:
-    """Say which rows a generator or a reference classifier is fitted on."""
-    return {
-        "subset": "the same subset that the trial's classifier sees, and on nothing else",
-        "train": "the whole training set",
-        "original": "the training set before images were taken away",
-    }.get(fit_on, fit_on)
 
 
 def _protocol_text(facts: Facts) -> list[str]:

@@ -1,9 +1,10 @@
 """The columns of trial records, and how tables with different metrics become one.
 
-A row is a plain dict with the keys of :data:`COLUMNS`; absent keys are null. ``validation`` and
-``test`` are structs of metrics: a metric is one number or a struct of numbers named by class. The
-structs of different studies differ, so schemas are merged here, field by field, and never left to
-the reader's guess (``pyarrow.dataset`` drops fields that the first file lacks).
+A row is a plain dict with the keys of :data:`COLUMNS`; absent keys are null. ``validation``,
+``test`` and ``made`` (the made images that were trained on) are structs of metrics: a metric is one
+number or a struct of numbers named by class. The structs of different studies differ, so
+schemas are merged here, field by field, and never left to the reader's guess (``pyarrow.dataset``
+drops fields that the first file lacks).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from synthtrial.errors import StoreError
 
-METRIC_COLUMNS = ("validation", "test")
+METRIC_COLUMNS = ("validation", "test", "made")
 _NO_METRICS = pa.struct([])
 OVERALL = "overall"  # where a number goes when other records hold the same metric per class
 COLUMNS: dict[str, Any] = {
@@ -42,6 +43,7 @@ COLUMNS: dict[str, Any] = {
     "parameters": pa.int64(),
     "validation": _NO_METRICS,
     "test": _NO_METRICS,
+    "made": _NO_METRICS,
     "curves": pa.struct(
         [
             ("epoch", pa.list_(pa.int32())),

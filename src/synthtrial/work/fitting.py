@@ -42,6 +42,23 @@ def fitted_rows(payload: Mapping[str, Any], context: Context, study: Study) -> n
     return locate(context.images("dataset", dataset, study).labels, table.sample_ids[rows])
 
 
+def trained_rows(
+    place: tuple[str, str, float], fit_on: str, context: Context, study: Study
+) -> np.ndarray:
+    """Return the dataset's rows of real images that a trial's classifier is trained on.
+
+    Args:
+        place: ids of dataset and split, and the regimen.
+        fit_on: of its arm.
+        context: of the task.
+        study: of the task.
+    """
+    if fit_on == "subset":
+        return context.rows(*place, study)
+    dataset, split, _ = place
+    return fitted_rows({"dataset": dataset, "split": split, "fit_on": fit_on}, context, study)
+
+
 def lineage_of_fit(payload: Mapping[str, Any]) -> list[Descent]:
     """Return what descends from such a task: its rows."""
     return [Descent(payload["split"], _ROLES[_fit_on(payload)], _regimen(payload))]

@@ -17,6 +17,7 @@ from synthtrial.study import Study
 from synthtrial.synthesis.balance import read_allocation
 from synthtrial.tasks import Task
 from synthtrial.work.context import Context
+from synthtrial.work.fitting import trained_rows
 from synthtrial.work.images import made_images
 
 _HALF = 0.5  # a smoothed label counts as what it leans to
@@ -31,12 +32,14 @@ class TrialRows:
         validation: real rows; after them made ones, where the study wants them there.
         n_real: real rows of ``train``.
         held_out: the dataset's rows of real validation images.
+        made: the made images among ``train``, as they are judged; None where there are none.
     """
 
     train: Rows
     validation: Rows
     n_real: int
     held_out: np.ndarray
+    made: Rows | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,8 @@ def trial_rows(task: Task, context: Context, study: Study, config: TrainingConfi
     payload = task.payload
     place = (payload["dataset"], payload["split"], payload["regimen"])
     arrays = context.images("dataset", payload["dataset"], study)
-    real = context.rows(*place, study)
+    fit_on = payload["treatment"].get("fit_on", "subset")
+    real = trained_rows(place, fit_on, context, study)
     held_out = context.held_out("validation", *place, study)
     added = _added_rows(task, context, study, config)
     moved = None
@@ -84,7 +88,10 @@ def trial_rows(task: Task, context: Context, study: Study, config: TrainingConfi
         ),
     )
     validation = judged_rows(held_out, payload, context, study, config, moved)
-    return TrialRows(train, validation, len(real), held_out)
+    made = None
+    if added is not None and len(added.index) and "synthetic" in payload["treatment"]:
+        made = Rows([(added.images_NCHW, added.index)], added.judged_MK)
+    return TrialRows(train, validation, len(real), held_out, made)
 
 
 def learned_targets(

@@ -26,7 +26,7 @@ from synthtrial.store.artifacts import Artifact, Descent, draft
 from synthtrial.study import Study
 from synthtrial.tasks import REAL_ONLY, Task, metric_name
 from synthtrial.work.context import Context
-from synthtrial.work.fitting import checkpoints_of
+from synthtrial.work.fitting import checkpoints_of, trained_rows
 from synthtrial.work.images import lineage_of_images
 from synthtrial.work.judge import check_quality
 from synthtrial.work.rows import TrialRows, judged_rows, trial_rows
@@ -97,7 +97,7 @@ def train(task: Task, context: Context, study: Study) -> Trained:
             sampler=treatment["sampler"],
             class_weights=treatment["class_weights"],
             augment=compose([item.load() for item in arm.augment]),
-            steps=_matched_steps(task, context, config, rows.n_real),
+            steps=_matched_steps(task, context, study, config),
             seed=payload["seed"],
             replicate=payload["replicate"],
             device=device,
@@ -130,9 +130,10 @@ def run_trial(task: Task, context: Context) -> str | None:
     stamps = _stamps(task, context, study)
     trained = train(task, context, study)
     result, rows, model = trained.result, trained.rows, trained.model
-    test = None
+    test = made = None
     if payload["evaluate_test"] and result.status == "done":
         test = _test(task, context, study, trained)
+        made = _recalled(payload, context, trained)
         if keeps_weights(study, task.trial):
             keep_weights(task, context, study, trained)
     context.writer.append(
@@ -143,6 +144,7 @@ def run_trial(task: Task, context: Context) -> str | None:
             "n_added": len(rows.train) - rows.n_real,
             "parameters": sum(p.numel() for p in model.parameters()),
             "test": test,
+            "made": made,
             "stamps": list(stamps),
             "device": context.device,
             "threads": context.threads,
@@ -180,6 +182,18 @@ def _test(task: Task, context: Context, study: Study, trained: Trained) -> dict[
     )
 
 
+def _recalled(
+    payload: Mapping[str, Any], context: Context, trained: Trained
+) -> dict[str, Values] | None:
+    """Return the metrics on the made images that were trained on: how well they were learned."""
+    made = trained.rows.made
+    if made is None:
+        return None
+    logits = predict(trained.model, made.to(context.device), precision=trained.config.precision)
+    metrics = [metric_name(m) for m in payload["metrics"]]
+    return evaluate(metrics, logits, made.targets_NK, trained.classes, trained.multi_label, None)
+
+
 def keep_weights(task: Task, context: Context, study: Study, trained: Trained) -> None:
     """Commit a trial's classifier."""
     inputs = {"dataset": task.payload["dataset"], "split": task.payload["split"]}
@@ -205,11 +219,15 @@ def _score_of_epochs(payload: Mapping[str, Any]) -> str:
     return metric_name(payload.get("checkpoint_by", payload["metrics"][0]))
 
 
-def _matched_steps(task: Task, context: Context, config: TrainingConfig, n_real: int) -> int | None:
+def _matched_steps(
+    task: Task, context: Context, study: Study, config: TrainingConfig
+) -> int | None:
     """Return the steps that the arm named by ``steps_of`` takes with this configuration."""
-    other = task.payload["treatment"].get("steps_of")
+    payload = task.payload
+    other = payload["treatment"].get("steps_of")
     if other is None:
         return None
+    n_real = len(context.rows(payload["dataset"], payload["split"], payload["regimen"], study))
     if other == REAL_ONLY:
         return config.epochs * -(-n_real // config.batch_size)
     n_added: int = context.artifact("allocation", other).info["images"]
@@ -223,7 +241,8 @@ def _stamps(task: Task, context: Context, study: Study) -> tuple[str, ...]:
     added = tuple(
         (key, treatment[key]) for key in ("synthetic", "kept", "repeat") if key in treatment
     )
-    stamps = _check_lineage(context, study, place, added, task.trial.arm)
+    fit_on = treatment.get("fit_on", "subset")
+    stamps = _check_lineage(context, study, place, fit_on, added, task.trial.arm)
     if "validation_made" in payload and "synthetic" in treatment:
         return tuple(sorted({*stamps, LEAKY}))  # the study allows it, or would not have been loaded
     return stamps
@@ -234,6 +253,7 @@ def _check_lineage(
     context: Context,
     study: Study,
     place: tuple[str, str, float],
+    fit_on: str,
     added: tuple[tuple[str, str], ...],
     arm: str,
 ) -> tuple[str, ...]:
@@ -244,13 +264,14 @@ def _check_lineage(
     if "repeat" in treatment:
         descents += context.artifact("allocation", treatment["repeat"]).lineage
     dataset, split, _ = place
+    rows = trained_rows(place, fit_on, context, study)
     artifact = context.artifact("dataset", dataset)
     sample_ids = context.images("dataset", dataset, study).labels.sample_ids
     return check_lineage(
         context.store,
         descents,
         context.split(split),
-        training_ids=frozenset(sample_ids[context.rows(*place, study)]),
+        training_ids=frozenset(sample_ids[rows]),
         groups_known=artifact.info["groups_known"],
         allow=study.settings.allow_leakage,
         source=f"the images that arm '{arm}' adds",

@@ -246,6 +246,18 @@ def test_the_chest_studies_differ_where_their_documentation_says():
         ("arms.odd.augment_only=[8]", "augment_only: it has no transforms"),
         ("training.smoothing=[0.9, 0.1]", "the smallest and the largest number"),
         ("training.smoothing=[0.9]", "the smallest and the largest number"),
+        ("arms.original.fit_on=original", "fit_on=original has no smaller parts, and regimens is"),
+        ("arms.gan.fit_on=original", "nothing is missing there, so it cannot add images"),
+        ("arms.x.gan_training.steps=9", "gan_training: it adds no synthetic images"),
+        ("arms.gan.gan_training.step=9", "arms.gan.gan_training.step: did you mean 'steps'"),
+        ("arms.gan.gan_training.steps=0", "arms.gan.gan_training.steps is 0; allowed: at least 1"),
+        ("arms.gan.gan_training.ema=2", "arms.gan.gan_training.ema is 2"),
+        ("arms.gan.gan_training.fit_on=external", "arms.gan.gan_training.fit_on=external do not"),
+        (
+            "arms={none: {}, pool: {synthetic: true, filter: {}}, less: {synthetic: true, "  # noqa: ISC004
+            "dose_of: pool, gan_training: {steps: 9}}}",
+            "its images are those of 'pool'; set it there",
+        ),
         ("arms.x.repeat=none", "repeat: 'none' is not an arm that adds synthetic images"),
     ],
 )

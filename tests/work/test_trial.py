@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from synthtrial.config import TrainingConfig
+from synthtrial.data.splits import read_split
 from synthtrial.errors import LeakageError, StoreError
+from synthtrial.graph import trial_task
 from synthtrial.plan import build
 from synthtrial.store.artifacts import Descent, draft, exists, open_store, read_artifact
 from synthtrial.store.files import write_file
 from synthtrial.store.images import ImageRow, write_shard
 from synthtrial.store.records import read_records
 from synthtrial.study import load
+from synthtrial.tasks import Cell
 from synthtrial.work import Context, run_task
 
 
@@ -219,3 +222,41 @@ def test_a_replicate_that_is_stopped_never_sees_the_test_set(bench):
     record = bench.record(replicate)
     assert (record["status"], record["epochs"], record["test"]) == ("stopped", 1, None)
     assert not exists(bench.store, "predictions", replicate.id)
+
+
+def test_the_arm_on_the_original_data_is_given_what_was_taken_away(bench):
+    bench = bench("arms.original={fit_on: original}", "arms.long={steps_of: none}")
+    original = bench.run_with_needs(bench.task("trial", arm="original"))
+    none = bench.run(bench.task("trial", arm="none"))
+    split = read_split(read_artifact(bench.store, "split", none.payload["split"]))
+    counts = {role: int((split.roles == role).sum()) for role in ("train", "removed")}
+    assert counts["removed"] > 0
+    assert bench.record(none)["n_real"] == counts["train"]
+    assert bench.record(original)["n_real"] == sum(counts.values())
+    assert bench.record(original)["stamps"] == ["GROUPS UNKNOWN"], "it adds nothing"
+
+
+def test_an_arm_may_have_a_generator_of_its_own(bench):
+    bench = bench("arms.seen={synthetic: true, gan_training: {fit_on: original, steps: 3}}")
+    seen = bench.run_with_needs(bench.task("trial", arm="seen"))
+    plain = bench.run_with_needs(bench.task("trial", arm="gan"))
+    assert set(bench.record(seen)["stamps"]) == {"PRIVILEGED", "GROUPS UNKNOWN"}
+    assert bench.record(plain)["stamps"] == ["GROUPS UNKNOWN"]
+    steps = {
+        id_: task.payload["training"]["steps"]
+        for id_, task in bench.plan.tasks.items()
+        if task.kind == "train_gan" and task.payload["draw"] == 0
+    }
+    assert set(steps.values()) == {3, bench.study.settings.gan_training.steps}
+
+
+def test_what_a_classifier_makes_of_the_images_it_was_taught_is_recorded(bench):
+    bench = bench()
+    grid = bench.run_with_needs(bench.task("trial", arm="gan"))
+    assert bench.record(grid)["made"] is None, "grid trials are judged on validation alone"
+    cell = Cell("gan", 1.0)
+    fresh = trial_task(bench.study, cell, "replicate", 0, grid.trial.configuration)
+    bench.run(fresh)
+    learned = bench.record(fresh)["made"]["recall"]
+    assert {name for name, value in learned.items() if value is not None} == {"8", "9"}
+    assert all(0 <= learned[name] <= 1 for name in ("8", "9"))

@@ -260,3 +260,21 @@ def test_what_a_classifier_makes_of_the_images_it_was_taught_is_recorded(bench):
     learned = bench.record(fresh)["made"]["recall"]
     assert {name for name, value in learned.items() if value is not None} == {"8", "9"}
     assert all(0 <= learned[name] <= 1 for name in ("8", "9"))
+
+
+def test_a_shorter_training_of_a_generator_is_the_beginning_of_a_longer_one(bench):
+    arms = (
+        "arms={none: {}, early: {synthetic: true, gan_training: {steps: 4}}, "
+        "late: {synthetic: true, gan_training: {steps: 8}}}"
+    )
+    bench = bench(arms)
+    history = {}
+    for task in [t for t in bench.plan.tasks.values() if t.kind == "train_gan"]:
+        if task.payload["draw"] == 0:
+            bench.run_with_needs(task)
+            info = read_artifact(bench.store, "generator", task.id).info
+            history[info["steps"]] = info["history"]
+    steps = history[4]["step"]
+    for name, values in history[4].items():
+        longer = dict(zip(history[8]["step"], history[8][name], strict=True))
+        assert values == [longer[step] for step in steps], name

@@ -7,6 +7,7 @@ from typing import Any
 
 from synthtrial.config import BalanceConfig, ProtocolConfig, TrainingConfig
 from synthtrial.data.base import DatasetSource
+from synthtrial.identity import canonical_json, non_default
 from synthtrial.report.facts import ArmFacts, Design, count_text, listing, rows_text
 from synthtrial.report.made import thresholds_of
 from synthtrial.study import Arm, Study
@@ -35,6 +36,8 @@ def describe(study: Study) -> Design:
                 _arm_text(study, arm),
                 arm.settings.synthetic,
                 filtered=arm.settings.filter is not None or arm.settings.dose_of is not None,
+                images=_images(study, arm),
+                treatment=_treatment(arm),
             )
             for arm in study.arms.values()
         ),
@@ -67,6 +70,29 @@ def describe(study: Study) -> Design:
         uncertain_counts=settings.training.label_policy in ("ones", "smooth"),
         uncertain_text=_uncertain_text(settings.training),
     )
+
+
+def _images(study: Study, arm: Arm) -> str:
+    """Spell out which made images an arm adds, whatever their number."""
+    if not arm.settings.synthetic:
+        return ""
+    maker = study.maker(arm)
+    kept = maker.settings.filter
+    return canonical_json(
+        {
+            "training": non_default(maker.gan_training),
+            "filter": None if kept is None else non_default(kept),
+            "classes": arm.balance.classes if arm.balance is not None else [],
+            "shuffled": arm.settings.shuffle_labels,
+        }
+    )
+
+
+def _treatment(arm: Arm) -> str:
+    """Spell out what an arm does beside adding made images."""
+    about_images = ("preset", "synthetic", "gan_training", "filter", "dose_of", "balance")
+    kept = non_default(arm.settings)
+    return canonical_json({k: v for k, v in kept.items() if k not in about_images})
 
 
 def _fit_on(study: Study) -> str:

@@ -45,12 +45,17 @@ class ArmFacts:
         text: what it does, as a clause without full stop.
         synthetic: whether it adds made images.
         filtered: whether these are images that a filter kept.
+        images: which made images it adds, however many: arms that agree in it take theirs from one
+            source; empty where it adds none.
+        treatment: everything else that it does; arms that agree in it differ in images alone.
     """
 
     name: str
     text: str
     synthetic: bool = False
     filtered: bool = False
+    images: str = ""
+    treatment: str = ""
 
 
 @dataclass(frozen=True)
@@ -227,6 +232,8 @@ class Facts:
         design: the layout.
         trials: one row for each planned trial, done or not (``TRIAL_COLUMNS`` of :mod:`.columns`).
         class_scores: test score of each class, one column a class, index as ``trials``.
+        validation_scores, made_scores: the same on validation, and on the made images that a trial
+            was trained on; empty where nobody knows.
         counts: images by draw, role (``train``, ``removed``, ``validation``, ``unused``, ``test``)
             and class; class name ``""`` counts all images of the role (``COUNT_COLUMNS``).
         regimen_images: real images of each regimen in draw 0.
@@ -252,6 +259,8 @@ class Facts:
     design: Design
     trials: pd.DataFrame
     class_scores: pd.DataFrame
+    validation_scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    made_scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     counts: pd.DataFrame = field(default_factory=lambda: empty(COUNT_COLUMNS))
     regimen_images: Mapping[float, int] = field(default_factory=dict)
     synthetic: pd.DataFrame = field(default_factory=lambda: empty(SYNTHETIC_COLUMNS))

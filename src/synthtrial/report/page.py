@@ -193,6 +193,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         ],
         "strips": views.strips(design, facts.pictures),
         **parts.claim_context(facts, results, differences, drawn),
+        **parts.sides_context(facts, extra, drawn),
         **parts.gap_context(facts, extra, styles),
         **parts.published_context(facts, extra),
         "choices": parts.choices_view(facts),

@@ -1,4 +1,4 @@
-"""Parts of the page that not every study has: the central claim, and what others have printed."""
+"""Parts of the page that not every study has: claims on trial, and what others have printed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report import beside, claim, gaps
+from synthtrial.report import beside, claim, gain, gaps, sides, tables
 from synthtrial.report.cams import maps_table
 from synthtrial.report.claim_figure import MOST_CLASSES, gain_panels
 from synthtrial.report.facts import TIMES, Facts, count_text, listing
 from synthtrial.report.paper import paper_lines
+from synthtrial.report.sides_figure import dose_panels, side_panels
+from synthtrial.report.sides_figure import gain_panels as quality_gain_panels
 from synthtrial.report.style import Panel
+from synthtrial.report.verdict import readable
 
 Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
@@ -23,7 +26,7 @@ def extra_tables(
     facts: Facts, results: pd.DataFrame, means: pd.DataFrame, allocations: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of these parts by the names of their files."""
-    found = {"final-gap": gaps.gap_table(facts)}
+    found = {"final-gap": gaps.gap_table(facts)} | _side_tables(facts)
     tested = claim.claims(facts, results)
     if tested:
         found["central-claim"] = claim.claim_table(facts, tested)
@@ -52,11 +55,53 @@ def claim_context(
     }
 
 
+def _side_tables(facts: Facts) -> dict[str, pd.DataFrame]:
+    """Return what is told of the rare classes and the others, by the names of the files."""
+    table = sides.sides(facts)
+    if table.empty:
+        return {}
+    found = {
+        "sides": tables.results_table(facts, table),
+        "sides-differences": tables.differences_table(facts, table),
+    }
+    doses = sides.dose_trends(facts, pd.concat([table, sides.learned(facts)]))
+    if doses:
+        found["dose-trends"] = sides.dose_table(facts, doses)
+    graded = gain.gain_table(facts)
+    if len(graded):
+        found["gain-by-quality"] = graded
+    return found
+
+
+def sides_context(facts: Facts, found: Mapping[str, pd.DataFrame], drawn: Drawn) -> dict[str, Any]:
+    """Return what the template shows of the rare classes and the others."""
+    if "sides" not in found:
+        return {"sides": [], "gain_lines": []}
+    table = sides.sides(facts)
+    followed = pd.concat([table, sides.learned(facts)])
+    doses = sides.dose_trends(facts, followed)
+    graded = found.get("gain-by-quality", pd.DataFrame())
+    several = len(graded) > 0 and graded.arm.nunique() > 1
+    return {
+        "sides": sides.sides_view(facts, found["sides"], found["sides-differences"]),
+        "side_titles": ["all classes", "classes of interest", "the others"],
+        "side_metric": readable(sides.side_metric(facts)),
+        "side_accuracy": sides.is_accuracy(facts),
+        "side_figures": drawn(side_panels(facts, table, found["sides"])),
+        "dose_lines": sides.dose_sentences(facts, doses),
+        "dose_figures": drawn(dose_panels(facts, followed, doses)),
+        "gain_lines": gain.gain_view(graded) if several else [],
+        "gain_titles": list(gain.COMPARED.values()),
+        "gain_sentences": gain.gain_sentences(facts, graded) if several else [],
+        "gain_figures": drawn(quality_gain_panels(facts, graded)) if several else [],
+    }
+
+
 def gap_context(
-    facts: Facts, tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str]
+    facts: Facts, found: Mapping[str, pd.DataFrame], colours: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what the template shows of the gap between the losses."""
-    table = tables["final-gap"]
+    table = found["final-gap"]
     return {
         "gaps": gaps.gap_view(facts, table, colours),
         "gap_sentences": gaps.gap_sentences(facts, table),
@@ -64,13 +109,13 @@ def gap_context(
     }
 
 
-def published_context(facts: Facts, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+def published_context(facts: Facts, found: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Return what the template shows of printed results."""
     printed = facts.published
     if printed is None:
         return {"published": None}
     arms = beside.arms_of(facts, printed)
-    counts, scores = tables.get("printed-counts"), tables.get("printed-scores")
+    counts, scores = found.get("printed-counts"), found.get("printed-scores")
     return {
         "published": printed,
         "paper_lines": paper_lines(printed),

@@ -60,6 +60,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     records = _matching(read_records(store), planned.trial_id)
     _check_class_metric(records, design)
     trials, class_scores, parts = _outcomes(planned, records, design)
+    others: dict[str, Any] = {} if parts else _other_scores(trials, records, design)
     pictures, sheets, notes = find_pictures(study, store, plan)
     synthetic, regimen_images = _allocations(study, store, plan)
     own = [name for name, arm in study.arms.items() if arm.settings.fit_on == "subset"]
@@ -69,6 +70,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         design=design,
         trials=trials,
         class_scores=class_scores,
+        **others,
         counts=_counts(store, plan),
         regimen_images={float(str(k)): int(v) for k, v in measured.to_dict().items()}
         | regimen_images,
@@ -138,6 +140,22 @@ def _outcomes(
     if by_class:
         return compose(trials, frame, design.minority)
     return trials[list(TRIAL_COLUMNS)], frame, {}
+
+
+def _other_scores(trials: pd.DataFrame, records: pa.Table, design: Design) -> dict[str, Any]:
+    """Return the fields ``validation_scores`` and ``made_scores`` of the facts."""
+    row_of = {id_: row for row, id_ in enumerate(records["trial_id"].to_pylist())}
+    rows = [row_of.get(id_) for id_ in trials.trial_id]
+    known = np.array([row is not None for row in rows], dtype=bool)
+    places = np.array([row for row in rows if row is not None], dtype=int)
+    found = {}
+    for split in ("validation", "made"):
+        values = np.full((len(trials), len(design.classes)), np.nan)
+        values[known] = _class_metric(records, split, design.class_metric, design.classes)[places]
+        found[f"{split}_scores"] = pd.DataFrame(
+            values, columns=list(design.classes), index=trials.index
+        )
+    return found
 
 
 def _field(records: pa.Table, split: str, metric: str) -> Any:

@@ -33,6 +33,7 @@ def rated(fabricate):
         for draw in range(facts.design.draws):
             for name in facts.design.minority:
                 row = dict.fromkeys(QUALITY_COLUMNS, 0.5) | {
+                    "undefined": "{}",
                     "arms": arm,
                     "regimen": 1.0,
                     "draw": draw,

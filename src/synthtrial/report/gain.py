@@ -124,7 +124,7 @@ def correlations(table: pd.DataFrame, confidence: float) -> list[RankCorrelation
 
 
 def _mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
-    """Return the mean with its t interval, which is NaN for fewer than two values."""
+    """Return the mean of correlations with its t interval, NaN for fewer than two of them."""
     if not values:
         return math.nan, math.nan, math.nan
     mean = float(np.mean(values))
@@ -132,7 +132,7 @@ def _mean_interval(values: Sequence[float], confidence: float) -> tuple[float, f
         return mean, math.nan, math.nan
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     half_width = student_quantile(confidence, len(values) - 1) * error
-    return mean, mean - half_width, mean + half_width
+    return mean, max(mean - half_width, -1.0), min(mean + half_width, 1.0)
 
 
 def gain_sentences(facts: Facts, table: pd.DataFrame) -> list[str]:

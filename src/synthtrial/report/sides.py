@@ -262,15 +262,13 @@ def dose_table(facts: Facts, found: Sequence[DoseTrend]) -> pd.DataFrame:
 
 def dose_sentences(facts: Facts, found: Sequence[DoseTrend]) -> list[tuple[str, list[str]]]:
     """Say of each series which parts of the hypothesis the intervals bear out."""
-    lines: dict[tuple[float, str], list[str]] = {}
+    several = len(facts.design.regimens) > 1
+    lines: dict[str, list[str]] = {}
     for item in found:
-        place = listing([name for name in item.arms if name != facts.design.baseline])
-        key = next((k for k in lines if k[0] == item.regimen and place in k[1]), None)
-        title = f"{place}" + (
-            f" at {regimen_label(item.regimen)}" if len(facts.design.regimens) > 1 else ""
-        )
-        lines.setdefault(key or (item.regimen, title), []).append(_sentence(facts, item))
-    return [(title, sentences) for (_, title), sentences in lines.items()]
+        title = listing([name for name in item.arms if name != facts.design.baseline])
+        title += f" at {regimen_label(item.regimen)}" if several else ""
+        lines.setdefault(title, []).append(_sentence(facts, item))
+    return list(lines.items())
 
 
 def _metric(facts: Facts, hypothesis: Hypothesis) -> str:

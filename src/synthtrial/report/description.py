@@ -35,6 +35,7 @@ def describe(study: Study) -> Design:
                 _arm_text(study, arm),
                 arm.settings.synthetic,
                 filtered=arm.settings.filter is not None or arm.settings.dose_of is not None,
+                original=arm.settings.fit_on == "original",
             )
             for arm in study.arms.values()
         ),

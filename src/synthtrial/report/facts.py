@@ -45,12 +45,14 @@ class ArmFacts:
         text: what it does, as a clause without full stop.
         synthetic: whether it adds made images.
         filtered: whether these are images that a filter kept.
+        original: whether it is trained on the real images that the others are denied.
     """
 
     name: str
     text: str
     synthetic: bool = False
     filtered: bool = False
+    original: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@
     data/validation-00000-of-00001.parquet   (JPEG of 64x64 pixels; the schema names the classes)
     data/test-00000-of-00001.parquet
 
-Each class has its colours and its pattern, so that a classifier can learn it: a straight band across
-the fields is a highway, a bent blue one a river. A picture depends on the seed, its side, its class
-and its number there, and on nothing else.
+Each class has its colours and its pattern, so that a classifier can learn it: a straight band is a
+highway, a bent blue one a river. A picture depends on the seed, its side, its class and its number
+there, and on nothing else.
 """
 
 from __future__ import annotations
@@ -158,23 +158,23 @@ def _plain(random: np.random.Generator) -> np.ndarray:
 
 def _band(random: np.random.Generator) -> np.ndarray:
     _, across_HW = _across(random)
-    return np.abs(across_HW) < random.uniform(2, 4)
+    return np.asarray(np.abs(across_HW) < random.uniform(2, 4))
 
 
 def _bend(random: np.random.Generator) -> np.ndarray:
     along_HW, across_HW = _across(random)
     middle_HW = random.uniform(6, 12) * np.sin(along_HW / random.uniform(8, 12))
-    return np.abs(across_HW - middle_HW) < random.uniform(5, 8)
+    return np.asarray(np.abs(across_HW - middle_HW) < random.uniform(5, 8))
 
 
 def _fields(random: np.random.Generator) -> np.ndarray:
     along_HW, across_HW = _across(random)
-    return (np.floor(along_HW / 24) + np.floor(across_HW / 17)) % 2
+    return np.asarray((np.floor(along_HW / 24) + np.floor(across_HW / 17)) % 2)
 
 
 def _rows(random: np.random.Generator) -> np.ndarray:
     _, across_HW = _across(random)
-    return (across_HW // 2) % 2
+    return np.asarray((across_HW // 2) % 2)
 
 
 def _patches(size: int, share: float) -> Callable[[np.random.Generator], np.ndarray]:

@@ -260,6 +260,12 @@ def test_what_the_filter_accepted_is_in_a_table_and_on_the_page(finished):
         assert text in page
 
 
+def test_the_original_data_are_what_arms_aspire_to_and_no_rival(finished):
+    page = (finished.report / "report.html").read_text()
+    assert "original, on images that the others are denied, is no rival" in page
+    assert "than original" not in page
+
+
 def test_efficientnet_b2_at_64_pixels_is_trained_without_and_with_made_images(folder, tmp_path):
     filled = "{candidates: 1, on_shortfall: fill}"
     overrides = [

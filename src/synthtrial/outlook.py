@@ -182,7 +182,7 @@ def _regimen(
     refused: dict[str, str] = {}
     arms: dict[str, list[str]] = {}
     for arm in study.arms.values():
-        if arm.adds_images and arm.settings.dose_of is None:
+        if arm.adds_images:
             arms.setdefault(repr(arm.balance), []).append(arm.name)
     conditional = cooccurrence(positive_NK, table.classes) if arms else {}
     for names in arms.values():

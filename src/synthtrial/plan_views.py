@@ -159,7 +159,8 @@ def show_outlook(console: Console, plan: Plan, found: Outlook, published: Publis
     console.print(table)
     names = plan.study.minority or [item.name for item in found.classes[:_SHOWN_RARE]]
     ways = list(dict.fromkeys(way for r in found.regimens for way in (*r.added, *r.refused)))
-    added = {way: f"added ({way})" if len(ways) > 1 else "added" for way in ways}
+    several = len(ways) > 1  # names of arms would leave the columns no room: they come below
+    added = {way: f"({i})" if several else "added" for i, way in enumerate(ways, start=1)}
     columns = ["regimen", "images", "class", "positive", "in validation", "SE", *added.values()]
     shown["printed"] = published is not None
     table = _table(shown, *columns, "printed")
@@ -183,6 +184,8 @@ def show_outlook(console: Console, plan: Plan, found: Outlook, published: Publis
             )
             head = ("", "")
     console.print(table)
+    for way, label in added.items() if several else ():
+        console.print(f"{label}: images added by {way}")
     if judged_by_auc:
         console.print(
             f"SE: standard error of an AUC of {ASSUMED_AUC:g} with so many positives (Hanley and "

@@ -80,6 +80,16 @@ def test_losing_to_a_baseline_that_beats_all_others_is_no_win(fabricate):
     assert thans == ["than class_weights", *["than none, itself the best of them"] * 3]
 
 
+def test_an_arm_on_the_original_data_is_nobodys_rival(facts):
+    arms = [
+        dataclasses.replace(arm, original=arm.name == "class_weights") for arm in facts.design.arms
+    ]
+    best = {answer.rival.against for answer in told(facts)[0]}
+    facts = dataclasses.replace(facts, design=dataclasses.replace(facts.design, arms=tuple(arms)))
+    assert "class_weights" in best
+    assert "class_weights" not in {answer.rival.against for answer in told(facts)[0]}
+
+
 def test_a_baseline_without_rivals_is_not_compared_with_twice(fabricate):
     found, text = told(fabricate.study(**fabricate.SMALL))
     assert found[0].rival.outcome == verdict.MISSING

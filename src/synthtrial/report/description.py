@@ -38,6 +38,7 @@ def describe(study: Study) -> Design:
                 filtered=arm.settings.filter is not None or arm.settings.dose_of is not None,
                 images=_images(study, arm),
                 treatment=_treatment(arm),
+                original=arm.settings.fit_on == "original",
             )
             for arm in study.arms.values()
         ),

@@ -48,6 +48,7 @@ class ArmFacts:
         images: which made images it adds, however many: arms that agree in it take theirs from one
             source; empty where it adds none.
         treatment: everything else that it does; arms that agree in it differ in images alone.
+        original: whether it is trained on the real images that the others are denied.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ArmFacts:
     filtered: bool = False
     images: str = ""
     treatment: str = ""
+    original: bool = False
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,12 @@ def synthetic_counts(facts: Facts, summary: pd.DataFrame) -> list[Panel]:
                 # Long names leave less room for bars and the numbers behind them.
                 room = 1.62 if max(map(len, classes)) < 10 else 2.7
                 axes.set_xlim(0, room * max(float((real + added).max()), 1.0))
-                axes.set_title(title)
+                if several:  # names of arms need the room above the names of classes too
+                    figure.suptitle(
+                        shorten(title, 30), x=0.02, ha="left", size=10.5, weight="bold", color=INK
+                    )
+                else:
+                    axes.set_title(title)
                 handles = [
                     Line2D([], [], marker="s", ls="", ms=8, color=colour)
                     for colour in (SHADE, ACCENT)

@@ -18,6 +18,7 @@ from synthtrial.report.tables import reported_trials
 from synthtrial.report.verdict import readable
 
 _LINE, _TITLE, _GAP = 0.185, 0.21, 0.28  # inches: a line of text, a title, the space for an arrow
+_WIDTH = 5.45  # inches: boxes, and asides of 26 characters
 
 #: Of the states in which trials leave the study, what they are called.
 _LEAVING = {
@@ -72,9 +73,10 @@ def stations(facts: Facts) -> list[Box]:
         + (f" ({facts.regimen_images[regimen]:,})" if regimen in facts.regimen_images else "")
         for regimen in design.regimens
     ]
+    regimens, draws = (len(design.regimens), "regimen"), (design.draws, "draw")
     boxes.append(
         Box(
-            f"{len(design.regimens)} regimens {TIMES} {count_text(design.draws, 'draw')}",
+            f"{count_text(*regimens)} {TIMES} {count_text(*draws)}",
             tuple(_wrap(parts)),
             _makers(design),
             accent=bool(design.synthetic_arms),
@@ -170,8 +172,8 @@ def flow(facts: Facts) -> Panel:
     boxes = stations(facts)
     height = sum(box.height for box in boxes) + _GAP * (len(boxes) - 1) + 0.1
     with drawing():
-        figure, axes = new_figure(5.2, height)
-        axes.set_xlim(0, 5.2)
+        figure, axes = new_figure(_WIDTH, height)
+        axes.set_xlim(0, _WIDTH)
         axes.set_ylim(height, 0)
         axes.set_axis_off()
         figure.set_layout_engine("none")

@@ -170,6 +170,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "answer_titles": _answer_titles(facts),
         "answer_reach": reach,
         "rivals": any(answer.rival.against for answer in found),
+        "originals": listing([arm.name for arm in design.arms if arm.original]),
         "repeats": any(answer.rival.against == design.baseline for answer in found),
         "stamps": [(s, views.STAMP_TEXTS.get(s, "")) for s in tables.study_stamps(facts)],
         "finished": facts.finished,

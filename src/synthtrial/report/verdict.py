@@ -44,7 +44,8 @@ class Answer:
         arm, regimen: the cell.
         minority, overall: against the baseline.
         rival: mean over the minority classes against the best arm that makes no images, which may
-            be the baseline; missing where the baseline is the only one.
+            be the baseline; missing where the baseline is the only one. An arm on the original data
+            is none: nobody who lacks images could choose it.
     """
 
     arm: str
@@ -60,7 +61,7 @@ def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[An
     scope = "minority" if design.minority else "overall"
     targets = results[results.scope.isin([scope, "overall"])]
     table = differences_table(facts, targets, design.arm_names)
-    others = [name for name in design.arm_names if name not in design.synthetic_arms]
+    others = [arm.name for arm in design.arms if not arm.synthetic and not arm.original]
     found: list[Answer] = []
     for regimen in design.regimens:
         here = means[

@@ -290,3 +290,23 @@ def test_a_smoke_run_touches_every_arm_and_leaves_nothing(run, tiny, tmp_path):
     output = run("run", overrides, "--smoke")
     assert "every distinct task ran" in output
     assert not (tmp_path / "one").exists()
+
+
+def test_a_smoke_run_that_fails_keeps_what_its_messages_name(run, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "pets" / "ant").mkdir(parents=True)
+    (tmp_path / "pets" / "moth").mkdir()
+    for number in range(24):
+        (tmp_path / "pets" / ("ant", "moth")[number % 2] / f"{number}.png").write_text("no image")
+    pets = [
+        f"dataset={{name: image_folder, path: {tmp_path / 'pets'}, size: 8, channels: 1}}",
+        "arms={none: {}}",
+        "imbalance.classes=[]",
+        "balance.classes=[ant]",
+        "statistics.minority=[ant]",
+    ]
+    output = run("run", tiny(*pets), "--smoke", code=1)
+    (listed,) = tmp_path.glob("synthtrial-smoke-*/store/unfinished/*/unreadable.csv")
+    assert str(listed) in output
+    assert f"what it wrote is kept in {listed.parents[3]}" in output
+    assert "--smoke` tries failed tasks again" in output

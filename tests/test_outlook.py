@@ -120,6 +120,28 @@ def test_plan_prints_it_and_gives_it_as_json(study, tmp_path, synthtrial_command
 def test_plan_of_digits_shows_no_standard_errors_of_areas(synthtrial_command, tmp_path):
     command = [*synthtrial_command, "plan", "digits"]
     text = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    assert "Data: 1,797 images; 451 to test on" in text
+    assert "Data: 1,797 images (GROUPS UNKNOWN); 451 to test on" in text
     assert "SE" not in text
     assert "uncertain" not in text
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["kept", "dealt anew"])
+def test_plan_says_where_sides_that_the_data_come_with_are_not_kept(
+    own, study, tmp_path, synthtrial_command
+):
+    study()
+    for side, count in (("train", 8), ("test", 4)):
+        for name in ("ash", "elm"):
+            (tmp_path / "trees" / side / name).mkdir(parents=True)
+            for n in range(count):
+                (tmp_path / "trees" / side / name / f"{n}.png").touch()
+    trees = [
+        f"dataset={{name: image_folder, path: {tmp_path / 'trees'}, size: 16, channels: 1}}",
+        "balance.classes=[ash]",
+        "balance.target=0.6",
+        f"split.own={str(own).lower()}",
+    ]
+    command = [*synthtrial_command, "plan", str(tmp_path / "wards.yaml"), "store.path=none", *trees]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    said = "comes with sides of its own (train 16, test 8), which split.own=true keeps"
+    assert (said in " ".join(text.split())) is not own

@@ -78,6 +78,19 @@ def test_an_entry_point_must_be_a_component(offer):
         registry.find("dataset", "odd")
 
 
+def test_an_entry_point_has_the_name_of_its_component(offer):
+    made = "from synthtrial.registry import Component\nDATASET = Component('b', 1, object, 'x:y')"
+    offer(("named", "a = named:DATASET", made))
+    with pytest.raises(ConfigError, match=r"'a' is installed as .* whose own name is 'b'"):
+        registry.find("dataset", "a")
+
+
+def test_code_that_is_not_where_a_component_says_is_refused_in_one_line():
+    lost = registry.Component("lost", 1, object, "synthtrial.registry:nowhere")
+    with pytest.raises(ConfigError, match=r"registry:nowhere'.* has no 'nowhere'"):
+        lost.load()
+
+
 def test_two_packages_cannot_offer_the_same_name(offer):
     offer(("mine", "digits = mine:DATASET", "DATASET = 3"))
     with pytest.raises(ConfigError, match=r"'digits' is offered by .* uninstall one"):

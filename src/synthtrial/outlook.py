@@ -6,8 +6,9 @@ errors of areas under ROC curves are those of Hanley and McNeil 1982, at an assu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from synthtrial.data.labels import LabelPolicy, apply_policy, by_rarity, class_counts, locate
 from synthtrial.data.regimens import held_out_rows
-from synthtrial.data.sides import own_sides_of
+from synthtrial.data.sides import SIDES, own_sides_of
 from synthtrial.data.splits import SplitTable, make_split, read_groups, select
 from synthtrial.errors import DataError
 from synthtrial.stats.auc import hanley_mcneil_se
@@ -91,6 +92,7 @@ class Outlook:
         regimens: in the study's order.
         named: groups that ``split.test_groups`` names, and how many of them there are; None where
             it names none.
+        unused_sides: images of each side that the dataset comes with and the study does not keep.
     """
 
     images: int
@@ -99,6 +101,7 @@ class Outlook:
     test: Held
     regimens: tuple[RegimenOutlook, ...]
     named: tuple[int, int] | None = None
+    unused_sides: Mapping[str, int] = field(default_factory=dict)
 
 
 def outlook(study: Study) -> Outlook:
@@ -110,6 +113,7 @@ def outlook(study: Study) -> Outlook:
     settings = study.settings
     source = study.dataset.load()
     table: LabelTable = source.label_table()
+    sides = own_sides_of(source)
     held_out = None
     if settings.split.test_groups is not None:
         held_out = read_groups(Path(settings.split.test_groups).expanduser())
@@ -120,7 +124,7 @@ def outlook(study: Study) -> Outlook:
         seed=settings.seed,
         draw=0,
         held_out=held_out,
-        sides=own_sides_of(source) if settings.split.own else None,
+        sides=sides if settings.split.own else None,
     )
     policy: LabelPolicy = settings.training.label_policy
     targets_NK = apply_policy(table.labels_NK, policy)
@@ -135,7 +139,13 @@ def outlook(study: Study) -> Outlook:
             _regimen(study, regimen, split, table, targets_NK) for regimen in settings.regimens
         ),
         named=named,
+        unused_sides={} if settings.split.own or held_out is not None else _side_counts(sides),
     )
+
+
+def _side_counts(sides: np.ndarray | None) -> dict[str, int]:
+    found = Counter(() if sides is None else sides.tolist())
+    return {name: found[name] for name in SIDES if found[name]}
 
 
 def _classes(table: LabelTable, targets_NK: np.ndarray) -> tuple[ClassOutlook, ...]:

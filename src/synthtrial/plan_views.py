@@ -132,10 +132,16 @@ def _finite(value: Any) -> Any:
 
 def show_outlook(console: Console, plan: Plan, found: Outlook, published: Published | None) -> None:
     """Print who is rare, how large the regimens are, and what test and validation can show."""
-    groups = f" of {found.groups:,} groups" if found.groups else ""
+    groups = f"of {found.groups:,} groups" if found.groups else "(GROUPS UNKNOWN)"
     console.print(
-        f"Data: {found.images:,} images{groups}; {found.test.images:,} to test on (draw 0)"
+        f"Data: {found.images:,} images {groups}; {found.test.images:,} to test on (draw 0)"
     )
+    if found.unused_sides:
+        sides = ", ".join(f"{name} {count:,}" for name, count in found.unused_sides.items())
+        console.print(
+            f"The dataset comes with sides of its own ({sides}), which split.own=true keeps; here "
+            "they are dealt anew."
+        )
     if found.named:
         console.print(
             f"split.test_groups names {found.named[0]:,} groups, of which "

@@ -72,7 +72,14 @@ class Component:
 
 def _import(place: str) -> Any:
     module, _, attribute = place.partition(":")
-    return getattr(import_module(module), attribute)
+    found = import_module(module)
+    try:
+        return getattr(found, attribute)
+    except AttributeError:
+        raise ConfigError(
+            f"a plug-in says that its code is at '{place}', and the module {module} has no "
+            f"'{attribute}': correct the Component or the module"
+        ) from None
 
 
 @cache
@@ -118,5 +125,10 @@ def find(kind: Kind, name: str) -> Component:
         raise ConfigError(
             f"the {kind} '{name}' is installed as {point.value}, which is a "
             f"{type(component).__name__}; it must be a synthtrial.registry.Component"
+        )
+    if component.name != name:
+        raise ConfigError(
+            f"the {kind} '{name}' is installed as {point.value}, whose own name is "
+            f"'{component.name}': give entry point and Component one name, and install again"
         )
     return component

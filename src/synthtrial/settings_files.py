@@ -69,6 +69,8 @@ def explain(error: OmegaConfBaseException, section: str = "") -> str:
         return f"unknown setting '{key}': {suggest(str(error.key), allowed)}"
     if isinstance(error, MissingMandatoryValue):
         return f"a setting is missing: {text}; add it"
-    if "not a subclass of" in text:
+    if "not a subclass of" in text or "Cannot assign" in text:
         text += "; a section takes settings as 'key: value'"
+    if "typing.List" in text or "not a ListConfig" in text:
+        text = "it takes a list, such as [VALUE] or [VALUE, VALUE]"
     return f"setting '{key}': {text}" if key else text

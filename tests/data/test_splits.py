@@ -227,6 +227,18 @@ def test_a_class_left_empty_is_refused_with_its_name():
         make_split(table, SplitConfig(0.34, 0.34), ImbalanceConfig(["rare"], 0.9), seed=0, draw=0)
 
 
+def test_too_few_groups_for_all_sides_are_counted_in_the_refusal():
+    table = make_label_table(
+        [f"{i:03}" for i in range(60)],
+        [("left", "right")[i % 2] for i in range(60)],
+        {"common": [i % 3 > 0 for i in range(60)], "rare": [i % 3 == 0 for i in range(60)]},
+    )
+    with pytest.raises(
+        DataError, match=r"the role '\w+' \(the dataset has 2 groups\) has no image"
+    ):
+        make_split(table, SPLIT, ImbalanceConfig(), seed=0, draw=0)
+
+
 def test_unusable_settings_are_refused(digits):
     with pytest.raises(DataError, match="leave something to train on"):
         make_split(digits, SplitConfig(0.5, 0.5), RARE, seed=0, draw=0)

@@ -258,7 +258,9 @@ def test_without_any_image_a_study_can_be_planned_and_the_shape_be_set(made):
     assert identify(config(made)) == before
     assert len(opened(made).label_table()) == ROWS
     assert opened(made, size=32, channels=1).image_shape == (1, 32, 32)
-    with pytest.raises(DataError, match=r"no image can be read .*missing.*set dataset\.size"):
+    with pytest.raises(
+        DataError, match=r"no image of .*wards can be read .*missing.*set dataset\.size"
+    ):
         _ = opened(made).image_shape
 
 
@@ -291,6 +293,14 @@ def test_tables_that_cannot_be_used_are_refused_in_a_line(made, rows, options, s
     with pytest.raises(DataError, match=says) as caught:
         opened(made, **options).label_table()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_than_commas_is_named(made, separator, name):
+    text = (made / "rows.csv").read_text()
+    (made / "rows.csv").write_text(text.replace(",", separator))
+    with pytest.raises(DataError, match=f"separated by {name}: .*path.*Save it with commas"):
+        opened(made).label_table()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -227,17 +228,30 @@ def detach_study(study: Study, where: Mapping[str, str]) -> None:
 
 
 def _smoke(study: Study, where: Mapping[str, str]) -> None:
+    import shutil
     import tempfile
 
     from synthtrial.driver import smoke
 
-    with tempfile.TemporaryDirectory(prefix="synthtrial-smoke-") as folder:
-        overrides = [
-            f"store.path={folder}/store",
-            f"store.report_path={folder}/reports",
-            f"store.cache_path={folder}/cache",
-        ]
+    folder = tempfile.mkdtemp(prefix="synthtrial-smoke-")
+    keep = False
+    overrides = [
+        f"store.path={folder}/store",
+        f"store.report_path={folder}/reports",
+        f"store.cache_path={folder}/cache",
+    ]
+    study = dataclasses.replace(study, words=(*study.words, "--smoke"))
+    try:
         run_study(smoke(study.replace(overrides)), where)
+    except SynthtrialError:
+        keep = True  # messages name files in it
+        click.echo(
+            f"smoke run: what it wrote is kept in {folder}; remove that when you have seen it"
+        )
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
     click.echo("smoke run: every distinct task ran; its store and report were thrown away")
 
 

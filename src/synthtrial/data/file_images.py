@@ -117,8 +117,9 @@ class FileImages:
                 continue
             return found, height, width
         raise DataError(
-            f"no image can be read to learn the shape of all ({reason}); set dataset.size and "
-            "dataset.channels if the images are elsewhere for now"
+            f"no image of {self.origin} can be read to learn the shape of all ({reason}); correct "
+            "the paths, or set dataset.size and dataset.channels if the images are elsewhere for "
+            "now"
         )
 
     def label_table(self) -> LabelTable:

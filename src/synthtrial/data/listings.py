@@ -193,6 +193,7 @@ def _read_csv(path: Path) -> CsvTable:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = tuple(next(reader, ()))
+            _check_separator(path, header)
             rows = []
             for row in reader:
                 if len(row) != len(header) and row:
@@ -205,6 +206,15 @@ def _read_csv(path: Path) -> CsvTable:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path} as CSV in UTF-8: {error}") from error
     return CsvTable(path, header, rows)
+
+
+def _check_separator(path: Path, header: tuple[str, ...]) -> None:
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and separator in header[0]:
+            raise DataError(
+                f"{path} seems to be separated by {name}: its header is the one cell "
+                f"'{header[0]}'. Save it with commas, or as Parquet"
+            )
 
 
 @dataclass(frozen=True)

@@ -148,8 +148,10 @@ def make_split(
         rows = np.flatnonzero(roles == role)
         ranks[rows] = rank_rows(labels_NK[rows], classes, units_N[rows], (seed, role, draw))
     made = SplitTable(sample_ids, group_ids, roles, ranks)
+    groups = set(group_ids.tolist()) - {None}
+    among = f" (the dataset has {len(groups):,} groups)" if groups else ""
     for role in ("train", "validation", "test"):
-        require_every_class(labels_NK[made.rows(role)], classes, f"the role '{role}'")
+        require_every_class(labels_NK[made.rows(role)], classes, f"the role '{role}'{among}")
     if split.own and not split.crossing:
         _refuse_own_crossing(made)
     check_split(made, crossing=split.crossing)

@@ -48,7 +48,7 @@ system-packages:
 test: $(VENV)/.installed-dev system-packages  ## Run every test but those of `test-faults`.
 	$(BIN)/python -m pytest -n 2
 
-test-faults: $(VENV)/.installed-dev system-packages  ## Kill, cut off and starve studies that run.
+test-faults: $(VENV)/.installed-dev system-packages  ## Kill, cut off and starve running studies; the longest runs on SLURM.
 	$(BIN)/python -m pytest -m faults $(FAULTS) tests/slurm tests/ray tests/test_driver.py
 
 lint: $(VENV)/.installed-dev  ## Style, formatting and the direction of imports.

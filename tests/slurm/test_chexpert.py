@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from synthtrial.store.artifacts import open_store
 from synthtrial.store.records import read_records
 from synthtrial.testing.chexpert import NAMES, MadeFolder, write_chexpert
@@ -12,6 +14,7 @@ from synthtrial.testing.chexpert import NAMES, MadeFolder, write_chexpert
 KEPT = ("Fracture", "Pleural Other", "Lung Lesion", "Edema")
 
 
+@pytest.mark.faults
 def test_a_small_grid_of_densenet_121_at_224_pixels(slurm, tmp_path):
     folder = tmp_path / "CheXpert-v1.0-small"
     write_chexpert(folder, MadeFolder(patients=24, side=240))

@@ -116,6 +116,7 @@ def broken(new_slurm, monkeypatch):
     return cluster
 
 
+@pytest.mark.faults
 def test_a_study_on_two_nodes_gives_the_bits_of_one_machine(slurm, submit, tiny, finished_study):
     # The cluster's GPUs are declared only: trials are dealt out to them and find a processor.
     gpus = ("engine.device=auto", "engine.trials_per_gpu=2")

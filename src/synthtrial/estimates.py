@@ -25,6 +25,7 @@ from synthtrial.tasks import Task, Trial
 _OVERHEAD_SECONDS = 0.02
 _ROUGH_STEP_MILLISECONDS = 50.0
 _GPU_STEP_SECONDS = 0.01  # to launch the kernels of a step, however few the images
+_LARGE_FEATURES_SECONDS = 10.0  # a thousand images or two through a network of ImageNet
 _RECORD_BYTES = 1500
 _EXTRA_SHARE = 0.15  # of added images, before the allocation is known
 
@@ -80,6 +81,8 @@ class Clock:
             steps = training.epochs * math.ceil(rows / training.batch_size)
             step = self._step_seconds(study.classifier.component, training.batch_size)
             return _OVERHEAD_SECONDS + step * min(steps, training.max_steps or steps)
+        if task.kind == "assess" and study.settings.quality.features != "reference":
+            return _LARGE_FEATURES_SECONDS
         if task.kind == "prepare":
             return 0.5 + self._rows / 3000
         return 0.2

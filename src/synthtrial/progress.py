@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # `plan` counts stages and needs neither
 _LINE_SECONDS = 15.0
 _SHOW_SECONDS = 0.5  # between looks at all tasks of the plan, of which there may be thousands
 _REFRESHES_PER_SECOND = 2.0
+_LEAST_SHARE = 0.1  # of the work that must have ended before it says how long the rest will take
 STAGES = {
     "prepare": "prepare",
     "split": "split",
@@ -245,7 +246,8 @@ class RunProgress:
 
     def _left(self, elapsed: float) -> str:
         rate = self._ended / elapsed if elapsed else 0.0
-        if not self._work_done:
-            return f"{rate:.1f} tasks/s"
+        shown = f"{rate:.1f} tasks/s" if rate >= 1 else f"{60 * rate:.1f} tasks/min"
+        if self._work_done <= _LEAST_SHARE * self._work_total:
+            return shown
         left = max(0.0, self._work_total - self._work_done) / self._work_done * elapsed
-        return f"{rate:.1f} tasks/s, about {duration(left)} left"
+        return f"{shown}, about {duration(left)} left"

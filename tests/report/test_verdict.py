@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from synthtrial.report import tables, verdict, views
+from synthtrial.report.facts import ArmFacts
 from synthtrial.report.flow import stations
 from synthtrial.report.style import ACCENT
 
@@ -172,3 +173,11 @@ def test_the_paragraph_says_what_is_trained_and_what_is_judged(facts, protocol, 
     assert ("in each of 6 replicates" in grid.lines) == (protocol == "retune")
     assert ("by its mean over 6 replicates" in grid.lines) == (protocol == "full_grid")
     assert text.endswith("the test set, which is the same for all and holds real images only.")
+
+
+def test_arms_with_the_same_outcome_share_their_sentences(fabricate):
+    arms = tuple(ArmFacts(name, name, name != "none") for name in ("none", "few", "many"))
+    facts = fabricate.study(regimens=(1.0,), arms=arms, noise=0.2)
+    _, words = told(facts)
+    assert words.count("No clear effect of the images of few and many on") == 1
+    assert "few on" not in words.replace("few and many on", "")

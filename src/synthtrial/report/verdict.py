@@ -121,9 +121,13 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
         )
         return ["Nothing can be said yet.", progress]
     sentences: list[str] = []
+    alike: dict[tuple[object, ...], list[str]] = {}
     for arm in design.synthetic_arms:
         mine = [answer for answer in found if answer.arm == arm]
-        sentences += _sentences(facts, arm, mine)
+        alike.setdefault(_outcomes(mine), []).append(arm)
+    for arms in alike.values():  # what is the same of several arms is said once
+        mine = [answer for answer in found if answer.arm == arms[0]]
+        sentences += _sentences(facts, listing(arms), mine)
     if "LEAKY" in study_stamps(facts):
         sentences[0] = f"At face value: {sentences[0][0].lower()}{sentences[0][1:]}"
         warning = "These numbers are no evidence: images descend from held-out groups."
@@ -131,6 +135,14 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
     if not facts.finished:
         sentences[0] = f"So far: {sentences[0][0].lower()}{sentences[0][1:]}"
     return list(dict.fromkeys(sentences))
+
+
+def _outcomes(found: Sequence[Answer]) -> tuple[object, ...]:
+    """Return all that the first words depend on."""
+    return tuple(
+        (a.regimen, a.minority.outcome, a.overall.outcome, a.rival.outcome, a.rival.against)
+        for a in found
+    )
 
 
 def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:

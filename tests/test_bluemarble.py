@@ -79,7 +79,9 @@ def test_only_training_images_are_taken_away(zones):
     (split,) = (read_artifact(store, "split", id_) for id_ in list_artifacts(store, "split"))
     counts = split.info["class_counts"]
     assert counts["removed"]["arid"] > 5 * counts["train"]["arid"]
-    untouched = smallest("bluemarble_zones", "imbalance.remove=0", *FEW)
+    untouched = smallest(
+        "bluemarble_zones", "imbalance.remove=0", "arms={none: {}}", "reference.arm=null", *FEW
+    )
     other = open_store(Path(study.settings.store.path), create=False)
     plan = run_here(
         untouched.replace([f"store.path={other.root}"]),

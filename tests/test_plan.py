@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from synthtrial.driver import smoke
 from synthtrial.errors import ConfigError
 from synthtrial.plan import Failure, build, has_result, narrow
 from synthtrial.store.artifacts import draft, open_store
@@ -103,6 +104,11 @@ def test_a_renamed_arm_keeps_its_results(tmp_path):
     path.write_text(text.replace("  none: {}", "  plain: {preset: none}"))
     renamed = ids(load(path, ["statistics.baseline=plain"]), arm="plain")
     assert set(renamed.values()) == set(ids(load("digits"), arm="none").values())
+
+
+@pytest.mark.parametrize("name", ["digits", "bluemarble", "bluemarble_quality", "bluemarble_zones"])
+def test_a_smoke_run_keeps_arms_apart_that_differ_in_their_generators_steps(name):
+    assert build(smoke(load(name)), None).tasks
 
 
 def test_two_arms_that_do_the_same_are_refused():

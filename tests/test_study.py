@@ -252,6 +252,11 @@ def test_the_chest_studies_differ_where_their_documentation_says():
         ("training.smoothing=[0.9]", "the smallest and the largest number"),
         ("arms.original.fit_on=original", "fit_on=original has no smaller parts, and regimens is"),
         ("arms.gan.fit_on=original", "nothing is missing there, so it cannot add images"),
+        ("arms.gan.gan_training.steps=many", "arms.gan.gan_training.steps: "),
+        (
+            "arms={none: {}, gan: {synthetic: true}, o: {fit_on: original}, a: {steps_of: o}}",
+            "to the regimen's own rows, and has no",
+        ),
         ("arms.x.gan_training.steps=9", "gan_training: it adds no synthetic images"),
         ("arms.gan.gan_training.step=9", "arms.gan.gan_training.step: did you mean 'steps'"),
         ("arms.gan.gan_training.steps=0", "arms.gan.gan_training.steps is 0; allowed: at least 1"),
@@ -268,3 +273,23 @@ def test_the_chest_studies_differ_where_their_documentation_says():
 def test_settings_that_contradict_each_other_are_refused(override, message):
     with pytest.raises(ConfigError, match=message):
         load("digits", [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["generator={name: external, table: x}", "gan_training.fit_on=external"],
+            "gan_training: the generator 'external' is not trained here",
+        ),
+        (["imbalance.remove=0"], "nothing is taken away"),
+        (["reference.arm=original"], "set reference.fit_on=original for a judge"),
+    ],
+)
+def test_the_original_data_and_generators_of_their_own_need_what_they_are_about(overrides, message):
+    arms = (
+        "arms={none: {}, original: {fit_on: original}, "
+        "gan: {synthetic: true, gan_training: {ema: 0.9}}}"
+    )
+    with pytest.raises(ConfigError, match=message):
+        load("digits", ["regimens=[1.0]", arms, *overrides])

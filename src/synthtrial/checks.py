@@ -248,6 +248,12 @@ def _judge_problems(study: Study) -> Iterator[str]:
             f"reference.arm: '{settings.reference.arm}' is not an arm without added images: "
             f"{suggest(settings.reference.arm, plain)}"
         )
+    elif settings.reference.arm and study.arms[settings.reference.arm].settings.fit_on != "subset":
+        yield (
+            f"reference.arm: '{settings.reference.arm}' is trained on the original data, and only "
+            "its transforms, sampler and class weights would be taken: name another arm, and set "
+            "reference.fit_on=original for a judge that sees these data"
+        )
     if quality.neighbours < 1:
         yield f"quality.neighbours is {quality.neighbours}; allowed: at least 1"
     limits = ("min_recognisability", "min_coverage", "max_kernel_distance", "max_memorised")
@@ -290,18 +296,22 @@ def _arm_problems(study: Study, arm: Arm) -> list[str]:
     ]
     if steps_of is not None and (steps_of not in counted or steps_of == arm.name):
         problems.append(
-            f"steps_of: '{steps_of}' is no other arm that adds synthetic images, or nothing, and "
-            "has no steps_of itself: "
+            f"steps_of: '{steps_of}' is no other arm that adds synthetic images, or nothing, to "
+            "the regimen's own rows, and has no steps_of itself: "
             f"{suggest(steps_of, [name for name in counted if name != arm.name])}"
         )
     if arm.settings.gan_training and not arm.settings.synthetic:
         problems.append("gan_training: it adds no synthetic images that a generator would make")
+    if arm.settings.gan_training and study.generator and not study.generator.component.trained:
+        problems.append(f"gan_training: the generator '{study.generator.name}' is not trained here")
     if arm.settings.gan_training and arm.settings.dose_of is not None:
         problems.append(
             f"gan_training: its images are those of '{arm.settings.dose_of}'; set it there"
         )
     if arm.settings.fit_on == "original" and arm.adds_images:
         problems.append("fit_on=original: nothing is missing there, so it cannot add images")
+    if arm.settings.fit_on == "original" and not study.settings.imbalance.remove:
+        problems.append("fit_on=original: nothing is taken away (imbalance.remove is 0)")
     if arm.settings.fit_on == "original" and study.settings.regimens != [1.0]:
         problems.append(
             f"fit_on=original has no smaller parts, and regimens is {study.settings.regimens}: set "

@@ -381,7 +381,10 @@ def _changed(
     for name, value in changes.items():
         if name not in allowed:
             raise ConfigError(f"{where}.{name}: {suggest(name, allowed)}")
-        kept[name] = _axis_value(schema, name, value)
+        try:
+            kept[name] = _axis_value(schema, name, value)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{where}.{name}: {explain(error)}") from None
     return dataclasses.replace(config, **kept)
 
 

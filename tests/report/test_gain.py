@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from synthtrial.report import gain
@@ -101,3 +102,36 @@ def test_each_figure_is_drawn_with_a_point_for_each_arm_and_draw(rated):
     ]
     (axes,) = panels[0].figure.axes
     assert [len(line.get_xdata()) for line in axes.lines[1:]] == [3, 3, 3]
+
+
+def test_without_gains_on_validation_there_is_nothing_to_decide_by(rated):
+    facts = dataclasses.replace(rated, validation_scores=rated.validation_scores * np.nan)
+    assert gain.gain_table(facts).empty
+
+
+def test_images_with_shuffled_labels_are_no_evidence_about_quality(rated):
+    arms = tuple(dataclasses.replace(a, shuffled=a.name == "late") for a in ARMS)
+    facts = dataclasses.replace(rated, design=dataclasses.replace(rated.design, arms=arms))
+    assert set(gain.gain_table(facts).arm) == {"early", "middle"}
+
+
+def test_regimens_are_told_apart(rated):
+    """In words and in the table; a mean over them would be of nothing."""
+    halves = [frame.assign(regimen=0.5) for frame in (rated.trials, rated.quality)]
+    trials, quality = (
+        pd.concat([whole, half], ignore_index=True)
+        for whole, half in zip((rated.trials, rated.quality), halves, strict=True)
+    )
+    scores = {
+        name: pd.concat([getattr(rated, name)] * 2, ignore_index=True)
+        for name in ("class_scores", "validation_scores")
+    }
+    design = dataclasses.replace(rated.design, regimens=(0.5, 1.0))
+    facts = dataclasses.replace(rated, design=design, trials=trials, quality=quality, **scores)
+    table = gain.gain_table(facts)
+    words = gain.gain_sentences(facts, table)
+    assert sum(sentence.startswith("At 50 %: ") for sentence in words) == 1
+    assert sum(sentence.startswith("At 100 %: ") for sentence in words) == 1
+    assert {(arm, place) for arm, place, _, _ in gain.gain_view(table)} == {
+        (arm, place) for arm in RECOGNISED for place in ("50 %", "100 %")
+    }

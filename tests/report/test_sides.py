@@ -99,6 +99,46 @@ def test_the_hypothesis_is_tested_as_a_trend_within_draws(dosed):
     assert all("borne out" in sentence for sentence in words)
 
 
+def test_a_gap_is_told_of_recall_alone(dosed):
+    """An area under a curve sets images against the others of their set."""
+    design = dataclasses.replace(dosed.design, class_metric="auc")
+    assert sides.learned(dataclasses.replace(dosed, design=design)).empty
+    assert len(sides.learned(dosed)) == 3 * 6
+
+
+def test_seeds_of_one_draw_are_said_to_be_that(dosed):
+    design = dataclasses.replace(dosed.design, draws=1)
+    facts = dataclasses.replace(dosed, design=design, trials=dosed.trials.assign(draw=0))
+    counts = facts.counts[facts.counts.draw == 0]
+    facts = dataclasses.replace(facts, counts=counts)
+    ((_, words),) = sides.dose_sentences(facts, sides.dose_trends(facts, sides.sides(facts)))
+    assert all("of one draw, so that only seeds vary" in sentence for sentence in words)
+
+
+def test_stamps_stand_beside_doses_and_sides(dosed):
+    stamped = dosed.trials.assign(
+        stamps=np.where(dosed.trials.arm == "many", "PRIVILEGED", dosed.trials.stamps)
+    )
+    facts = dataclasses.replace(dosed, trials=stamped)
+    table = sides.dose_table(facts, sides.dose_trends(facts, sides.sides(facts)))
+    assert all("PRIVILEGED" in text for text in table.stamps)
+    marks = sides.stamps_view(facts)
+    assert marks["100 % of the training set", "many"] == ["PRIVILEGED"]
+    assert marks["100 % of the training set", "few"] == []
+
+
+def test_sides_that_nobody_knows_are_not_drawn(dosed):
+    """Where each class chooses for itself, the others have no scores."""
+    scores = dosed.class_scores.copy()
+    scores[list(sides.majority(dosed))] = np.nan
+    facts = dataclasses.replace(
+        dosed, class_scores=scores, design=dataclasses.replace(dosed.design, class_metric="auc")
+    )
+    table = sides.sides(facts)
+    panels = side_panels(facts, table, tables.results_table(facts, table))
+    assert [panel.slug for panel in panels] == ["sides-minority"]
+
+
 def test_what_goes_the_other_way_is_said_so_and_what_cannot_be_told_too(dosed):
     scores = 1.4 - dosed.class_scores
     followed = sides.sides(dataclasses.replace(dosed, class_scores=scores))

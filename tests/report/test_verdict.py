@@ -181,3 +181,29 @@ def test_arms_with_the_same_outcome_share_their_sentences(fabricate):
     _, words = told(facts)
     assert words.count("No clear effect of the images of few and many on") == 1
     assert "few on" not in words.replace("few and many on", "")
+
+
+def test_the_original_data_are_neither_rival_nor_best(fabricate):
+    arms = tuple(
+        ArmFacts(name, name, name == "gan", original=name == "original")
+        for name in ("none", "original", "standard", "gan")
+    )
+    facts = fabricate.study(regimens=(1.0,), arms=arms)
+    scores = facts.class_scores.copy()
+    scores[facts.trials.arm == "original"] = 0.99
+    facts = dataclasses.replace(facts, class_scores=scores)
+    found, words = told(facts)
+    assert {answer.rival.against for answer in found} <= {"none", "standard"}
+    assert "the best arm without made images or the original data" in words
+    means = tables.results_table(facts)
+    assert set(means[means.scope == "minority"].query("best").arm) <= {"none", "standard", "gan"}
+
+
+def test_a_baseline_on_the_original_data_leaves_a_comparison_with_the_only_plain_arm(fabricate):
+    arms = tuple(
+        ArmFacts(name, name, name == "gan", original=name == "original")
+        for name in ("original", "none", "gan")
+    )
+    facts = fabricate.study(regimens=(1.0,), arms=arms, baseline="original")
+    found, _ = told(facts)
+    assert {answer.rival.against for answer in found} == {"none"}

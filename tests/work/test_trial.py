@@ -225,7 +225,7 @@ def test_a_replicate_that_is_stopped_never_sees_the_test_set(bench):
 
 
 def test_the_arm_on_the_original_data_is_given_what_was_taken_away(bench):
-    bench = bench("arms.original={fit_on: original}", "arms.long={steps_of: none}")
+    bench = bench("arms.original={fit_on: original}")
     original = bench.run_with_needs(bench.task("trial", arm="original"))
     none = bench.run(bench.task("trial", arm="none"))
     split = read_split(read_artifact(bench.store, "split", none.payload["split"]))

@@ -36,6 +36,7 @@ def describe(study: Study) -> Design:
                 _arm_text(study, arm),
                 arm.settings.synthetic,
                 filtered=arm.settings.filter is not None or arm.settings.dose_of is not None,
+                shuffled=arm.settings.shuffle_labels,
                 images=_images(study, arm),
                 treatment=_treatment(arm),
                 original=arm.settings.fit_on == "original",
@@ -91,7 +92,15 @@ def _images(study: Study, arm: Arm) -> str:
 
 def _treatment(arm: Arm) -> str:
     """Spell out what an arm does beside adding made images."""
-    about_images = ("preset", "synthetic", "gan_training", "filter", "dose_of", "balance")
+    about_images = (
+        "preset",
+        "synthetic",
+        "gan_training",
+        "filter",
+        "dose_of",
+        "balance",
+        "shuffle_labels",
+    )
     kept = non_default(arm.settings)
     return canonical_json({k: v for k, v in kept.items() if k not in about_images})
 

@@ -48,6 +48,7 @@ class ArmFacts:
         images: which made images it adds, however many: arms that agree in it take theirs from one
             source; empty where it adds none.
         treatment: everything else that it does; arms that agree in it differ in images alone.
+        shuffled: whether they are given each other's labels.
         original: whether it is trained on the real images that the others are denied.
     """
 
@@ -55,6 +56,7 @@ class ArmFacts:
     text: str
     synthetic: bool = False
     filtered: bool = False
+    shuffled: bool = False
     images: str = ""
     treatment: str = ""
     original: bool = False

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
-from synthtrial.report.sides import MINORITY, side_metric, sides
+from synthtrial.report.sides import MINORITY, side_metric, sides, stamps_of
 from synthtrial.report.tables import differences_table
 from synthtrial.report.verdict import readable
 from synthtrial.report.views import number
@@ -61,9 +62,10 @@ def gain_table(facts: Facts) -> pd.DataFrame:
     Returns:
         Columns regimen, arm, draw, the figures of :data:`COMPARED` (means over the classes of
         interest), validation_gain, test_gain (in the classes of interest, against the baseline of
-        the same draw, means over replicates); empty unless quality was measured.
+        the same draw, means over replicates), stamps; empty unless quality was measured and gains
+        on validation are known. Arms that give made images each other's labels are left out.
     """
-    columns = ["regimen", "arm", "draw", *COMPARED, "validation_gain", "test_gain"]
+    columns = ["regimen", "arm", "draw", *COMPARED, "validation_gain", "test_gain", "stamps"]
     rated = _by_arm(facts)
     if rated.empty:
         return pd.DataFrame(columns=columns)
@@ -71,6 +73,9 @@ def gain_table(facts: Facts) -> pd.DataFrame:
     for role in ("validation", "test"):
         table = table.merge(_gains(facts, role), on=["regimen", "arm", "draw"], how="left")
     known = table[["validation_gain", "test_gain"]].notna().any(axis=1)
+    if table.validation_gain.isna().all():
+        return pd.DataFrame(columns=columns)
+    table["stamps"] = [stamps_of(facts, row["regimen"], (row["arm"],)) for row in records(table)]
     order = {name: place for place, name in enumerate(facts.design.arm_names)}
     table = table[known].sort_values(["regimen", "draw"], kind="stable")
     table = table.sort_values("arm", key=lambda names: names.map(order), kind="stable")
@@ -81,11 +86,13 @@ def _by_arm(facts: Facts) -> pd.DataFrame:
     """Return the figures of each arm, regimen and draw, as means over the classes of interest."""
     design = facts.design
     mine = facts.quality[facts.quality.class_name.isin(design.minority or design.classes)]
+    shuffled = {arm.name for arm in design.arms if arm.shuffled}
     rows = []
     for (arms, regimen, draw), part in mine.groupby(["arms", "regimen", "draw"], sort=False):
         means = part[list(COMPARED)].mean(skipna=False)
         place = {"regimen": float(str(regimen)), "draw": int(str(draw))}
-        rows += [{"arm": arm, **place, **means} for arm in design.named(str(arms))]
+        own = [arm for arm in design.named(str(arms)) if arm not in shuffled]
+        rows += [{"arm": arm, **place, **means} for arm in own]
     return pd.DataFrame(rows, columns=["arm", "regimen", "draw", *COMPARED])
 
 
@@ -140,10 +147,13 @@ def gain_sentences(facts: Facts, table: pd.DataFrame) -> list[str]:
     if table.empty:
         return []
     found = []
-    for regimen in sorted(set(table.regimen)):
+    regimens = sorted(set(table.regimen))
+    for regimen in regimens:
         mine = table[table.regimen == regimen]
-        found += _decision(facts, mine, float(regimen))
-        found += _rank_text(correlations(mine, facts.design.confidence))
+        place = f"At {regimen_label(regimen)}: " if len(regimens) > 1 else ""
+        words = _decision(facts, mine, float(regimen))
+        words += _rank_text(correlations(mine, facts.design.confidence))
+        found += [place + words[0], *words[1:]]
     return found
 
 
@@ -214,14 +224,22 @@ def _two(value: float) -> str:
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def gain_view(table: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """Return a line for each arm: its name and texts of figures and gains, means over draws."""
+def gain_view(table: pd.DataFrame) -> list[tuple[str, str, list[str], list[str]]]:
+    """Return a line for each arm and regimen, its figures and gains as means over draws.
+
+    Returns:
+        Name of the arm, the regimen in words (empty where there is one only), the stamps, and the
+        texts of figures and gains.
+    """
     lines = []
-    for arm, mine in table.groupby("arm", sort=False):
-        means = mine.drop(columns=["arm"]).mean()
+    several = table.regimen.nunique() > 1
+    for (regimen, arm), mine in table.groupby(["regimen", "arm"], sort=False):
+        means = mine[[*COMPARED, "validation_gain", "test_gain"]].mean()
         cells = [DASH if math.isnan(means[name]) else f"{means[name]:.2g}" for name in COMPARED]
         cells += [number(float(means[f"{r}_gain"]), signed=True) for r in ("validation", "test")]
-        lines.append((str(arm), cells))
+        place = regimen_label(float(str(regimen))) if several else ""
+        stamps = [stamp for stamp in str(mine.stamps.iloc[0]).split(",") if stamp]
+        lines.append((str(arm), place, stamps, cells))
     return lines
 
 

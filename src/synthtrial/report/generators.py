@@ -43,11 +43,13 @@ class SheetsView:
 def fitted_text(design: Design) -> str:
     """Say what a generator is fitted on, in a sentence."""
     if design.generator_kinds > 1:
-        return (
-            "Arms have generators of their own, each fitted on the images that the table names. "
-            "Where these are more than the training set of a trial, its generator has seen images "
-            "that the trial has not."
-        )
+        words = "Arms have generators of their own, each fitted on the images that the table names."
+        if design.fit_on != "subset":
+            words += (
+                " Where these are more than the training set of a trial, its generator has seen "
+                "images that the trial has not."
+            )
+        return words
     return {
         "subset": "Each is fitted on the part of the training set that its trials see.",
         "train": "There is one for each draw, fitted on the whole training set; it serves every "

@@ -84,6 +84,9 @@ def sides_context(facts: Facts, found: Mapping[str, pd.DataFrame], drawn: Drawn)
     several = len(graded) > 0 and graded.arm.nunique() > 1
     return {
         "sides": sides.sides_view(facts, found["sides"], found["sides-differences"]),
+        "side_stamps": sides.stamps_view(facts),
+        "dose_zero": any(facts.design.baseline in item.arms[:1] for item in doses),
+        "dose_gap": any(item.hypothesis.side == sides.GAP for item in doses),
         "side_titles": ["all classes", "classes of interest", "the others"],
         "side_metric": readable(sides.side_metric(facts)),
         "side_accuracy": sides.is_accuracy(facts),

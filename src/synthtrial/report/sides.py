@@ -19,7 +19,13 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
-from synthtrial.report.tables import reported_trials
+from synthtrial.report.tables import (
+    GROUPS_UNKNOWN,
+    PROVISIONAL,
+    cell_stamps,
+    order_stamps,
+    reported_trials,
+)
 from synthtrial.report.verdict import outcome_of, readable
 from synthtrial.report.views import SYMBOLS, number
 from synthtrial.stats.trend import Trend, trend
@@ -153,12 +159,13 @@ def learned(facts: Facts) -> pd.DataFrame:
     Returns:
         Columns as of :func:`sides`, scope ``gap``: the mean over the classes of interest of the
         class metric on the made images that a classifier was trained on, less that on real test
-        images; of trials that were taught none there is no row.
+        images; of trials that were taught none there is no row, nor for metrics other than recall.
     """
     trials, design = reported_trials(facts), facts.design
     names = list(design.minority)
     keys = trials[["regimen", "arm", "draw", "replicate"]].assign(scope=GAP, class_name="")
-    if not names or facts.made_scores.empty:
+    # Metrics that set images against each other, such as AUC, are not comparable between sets.
+    if not names or facts.made_scores.empty or design.class_metric != "recall":
         return keys.assign(value=np.nan, metric="").iloc[:0]
     made = facts.made_scores.reindex(index=trials.index, columns=names)
     real = facts.class_scores.reindex(index=trials.index, columns=names)
@@ -230,7 +237,7 @@ def dose_table(facts: Facts, found: Sequence[DoseTrend]) -> pd.DataFrame:
     Returns:
         Columns regimen, arms, images (that each adds), score (what is followed), supposed (to rise
         or to fall), metric, slope (for ``STEP`` images), low, high, p_supposed (one-sided), n, unit
-        (what n counts), df, dropped, why (something is missing).
+        (what n counts), df, dropped, why (something is missing), stamps (of any of the arms).
     """
     rows = []
     for item in found:
@@ -252,12 +259,21 @@ def dose_table(facts: Facts, found: Sequence[DoseTrend]) -> pd.DataFrame:
                 "df": test.df,
                 "dropped": test.dropped,
                 "why": test.why,
+                "stamps": stamps_of(facts, item.regimen, item.arms),
             }
         )
     columns = (
-        "regimen arms images score supposed metric slope low high p_supposed n unit df dropped why"
+        "regimen arms images score supposed metric slope low high p_supposed n unit df dropped why "
+        "stamps"
     )
     return pd.DataFrame(rows, columns=columns.split())
+
+
+def stamps_of(facts: Facts, regimen: float, arms: Sequence[str]) -> str:
+    """Return the stamps of any of these arms at a regimen, joined by commas."""
+    known = cell_stamps(facts)
+    found = {s for arm in arms for s in known.get((arm, regimen), "").split(",") if s}
+    return ",".join(order_stamps(found))
 
 
 def dose_sentences(facts: Facts, found: Sequence[DoseTrend]) -> list[tuple[str, list[str]]]:
@@ -289,9 +305,15 @@ def _sentence(facts: Facts, item: DoseTrend) -> str:
     )
     if test.low <= 0 <= test.high:
         few = f"; with so few {item.unit}s only an even change would show" if test.n <= _FEW else ""
-        return f"{supposed}: not shown, {shown}{few}."
+        return f"{supposed}: not shown, {shown}{few}{_seeds(item)}."
     goes_so = (test.slope > 0) is hypothesis.rises
-    return f"{supposed}: {'borne out' if goes_so else 'the contrary is seen'}, {shown}."
+    return (
+        f"{supposed}: {'borne out' if goes_so else 'the contrary is seen'}, {shown}{_seeds(item)}."
+    )
+
+
+def _seeds(item: DoseTrend) -> str:
+    return "" if item.unit == "draw" else "; of one draw, so that only seeds vary"
 
 
 @dataclass(frozen=True)
@@ -325,8 +347,21 @@ def sides_view(
                 cells = [_cell(known.get(place), apart.get(place)) for place in places]
                 rows.append((arm, cells))
         if rows:
-            groups.append((f"{regimen_label(regimen)} of the training set", rows))
+            groups.append((_place(regimen), rows))
     return groups
+
+
+def stamps_view(facts: Facts) -> dict[tuple[str, str], list[str]]:
+    """Return the stamps to show beside an arm, by place of :func:`sides_view` and arm."""
+    hidden = ("", GROUPS_UNKNOWN, PROVISIONAL)  # these are said once for all
+    return {
+        (_place(regimen), arm): [stamp for stamp in text.split(",") if stamp not in hidden]
+        for (arm, regimen), text in cell_stamps(facts).items()
+    }
+
+
+def _place(regimen: float) -> str:
+    return f"{regimen_label(regimen)} of the training set"
 
 
 def _cell(mean: dict[str, Any] | None, apart: dict[str, Any] | None) -> SideCell:

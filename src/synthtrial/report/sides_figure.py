@@ -57,6 +57,8 @@ def side_panels(facts: Facts, table: pd.DataFrame, means: pd.DataFrame) -> list[
     arms = [name for name in facts.design.arm_names if (means.arm == name).any()]
     for side in SIDES:
         mine = means[(means.scope == side) & (means.regimen == regimen)].set_index("arm")
+        if mine.empty:
+            continue
         with drawing():
             figure, axes = new_figure(3.75, 0.95 + 0.3 * len(arms))
             for place, arm in enumerate(arms):

@@ -61,6 +61,8 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     _check_class_metric(records, design)
     trials, class_scores, parts = _outcomes(planned, records, design)
     others: dict[str, Any] = {} if parts else _other_scores(trials, records, design)
+    if study.settings.split.validation_made:  # arms are validated on unlike images
+        others.pop("validation_scores", None)
     pictures, sheets, notes = find_pictures(study, store, plan)
     synthetic, regimen_images = _allocations(study, store, plan)
     own = [name for name, arm in study.arms.items() if arm.settings.fit_on == "subset"]

@@ -82,7 +82,8 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
 
     Returns:
         Columns regimen, arm, scope, class_name, metric, mean, low, high, half_width, n, df,
-        pooled_sd, best (no arm of the regimen has a higher mean), stamps.
+        pooled_sd, best (no arm of the regimen has a higher mean; one on the original data does
+        not count), stamps.
     """
     results = long_results(facts) if results is None else results
     confidence = facts.design.confidence
@@ -91,7 +92,9 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
     for (regimen, scope, class_name), group in _by_target(results):
         values = {str(arm): part.value.to_numpy() for arm, part in group.groupby("arm")}
         pooled = pooled_variance(list(values.values()))
-        best = max(float(scores.mean()) for scores in values.values())
+        denied = {arm.name for arm in facts.design.arms if arm.original}
+        rivals = {arm: scores for arm, scores in values.items() if arm not in denied} or values
+        best = max(float(scores.mean()) for scores in rivals.values())
         for arm in facts.design.arm_names:
             if arm not in values:
                 continue
@@ -111,7 +114,7 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
                     "n": n,
                     "df": pooled.df,
                     "pooled_sd": pooled.deviation,
-                    "best": mean >= best - 1e-12,
+                    "best": arm in rivals and mean >= best - 1e-12,
                     "stamps": stamps.get((arm, float(regimen)), ""),
                 }
             )

@@ -69,7 +69,7 @@ def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[An
         ].set_index("arm")["mean"]
         ranked = here.reindex(others).dropna().sort_values(ascending=False, kind="stable")
         # With the baseline alone there would be nothing but a repetition.
-        rival = str(ranked.index[0]) if len(ranked) and len(others) > 1 else ""
+        rival = str(ranked.index[0]) if len(ranked) and others != [design.baseline] else ""
         found += [
             Answer(
                 arm,
@@ -191,17 +191,20 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
             f"lower at {listing(worse)}."
         )
     subject = arm if len(design.synthetic_arms) > 1 else "they"
-    return words + _rival_sentences(subject, design.baseline, found)
+    return words + _rival_sentences(facts, subject, found)
 
 
-def _rival_sentences(subject: str, baseline: str, found: Sequence[Answer]) -> list[str]:
+def _rival_sentences(facts: Facts, subject: str, found: Sequence[Answer]) -> list[str]:
+    baseline = facts.design.baseline
+    best = "the best arm that makes no images"
+    if any(arm.original for arm in facts.design.arms):
+        best = "the best arm without made images or the original data"
     tested = [a for a in found if a.rival.outcome in (HIGHER, LOWER, UNCLEAR)]
     told = [regimen_label(a.regimen) for a in tested if a.rival.against == baseline]
     tested = [a for a in tested if a.rival.against != baseline]
     sentences = []
     if told:
-        best = "the best arm that makes no images was the baseline itself"
-        sentences.append(f"At {listing(told)} {best}.")
+        sentences.append(f"At {listing(told)} {best} was the baseline itself.")
     if not tested:
         return sentences
     parts = []
@@ -215,7 +218,7 @@ def _rival_sentences(subject: str, baseline: str, found: Sequence[Answer]) -> li
         else:
             pairs = [f"{a.rival.against} at {regimen_label(a.regimen)}" for a in mine]
             parts.append(f"clearly {verb} {listing(pairs)}")
-    return [f"Against the best arm that makes no images, {subject} {listing(parts)}.", *sentences]
+    return [f"Against {best}, {subject} {listing(parts)}.", *sentences]
 
 
 def _where(findings: dict[float, Finding], outcome: str) -> list[str]:

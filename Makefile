@@ -48,8 +48,8 @@ system-packages:
 test: $(VENV)/.installed-dev system-packages  ## Run every test but those of `test-faults`.
 	$(BIN)/python -m pytest -n 2
 
-test-faults: $(VENV)/.installed-dev system-packages  ## Kill, cut off and starve running studies; the longest runs on SLURM.
-	$(BIN)/python -m pytest -m faults $(FAULTS) tests/slurm tests/ray tests/test_driver.py
+test-faults: $(VENV)/.installed-dev system-packages  ## Kill, cut off and starve running studies; the longest runs on clusters.
+	$(BIN)/python -m pytest -m faults $(FAULTS) tests/slurm tests/ray tests/cluster tests/test_driver.py
 
 lint: $(VENV)/.installed-dev  ## Style, formatting and the direction of imports.
 	$(BIN)/ruff check .

@@ -212,7 +212,12 @@ def wait_for_orphans(driver):
 
 def test_ctrl_c_ends_in_one_line_and_leaves_no_process(command, tiny):
     overrides = tiny("gan_training.steps=100000")
-    driver = command("run", overrides)
+    # A shell has what it starts in the background ignore Ctrl-C, and programs hand that down.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        driver = command("run", overrides)
+    finally:
+        signal.signal(signal.SIGINT, before)
     while not list_store(overrides, "split"):
         time.sleep(0.2)
     time.sleep(1)

@@ -120,6 +120,7 @@ def head(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.faults
 def test_it_grows_from_none_while_a_study_runs(head, tiny):
     overrides = tiny(
         "arms={none: {}}",

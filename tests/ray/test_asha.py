@@ -80,6 +80,7 @@ def test_stored_curves_rebuild_the_rungs(tiny, tmp_path, token):
     assert rebuilt.decide(cell, "another", 2, 0.94)
 
 
+@pytest.mark.faults
 def test_a_study_stops_trials_early_and_chooses_among_the_others(cluster, tiny):
     asked = study(tiny, f"engine.ray.address='{cluster.address}'", "protocol.asha.grace_epochs=1")
     store = open_store(asked.store_path, create=True)

@@ -237,6 +237,12 @@ def test_the_chest_studies_differ_where_their_documentation_says():
     assert len(strict.dataset.load().classes) == 14
 
 
+POOL_AND_LESS = (
+    "arms={none: {}, pool: {synthetic: true, filter: {}}, "
+    "less: {synthetic: true, dose_of: pool, gan_training: {steps: 9}}}"
+)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -263,8 +269,7 @@ def test_the_chest_studies_differ_where_their_documentation_says():
         ("arms.gan.gan_training.ema=2", "arms.gan.gan_training.ema is 2"),
         ("arms.gan.gan_training.fit_on=external", "arms.gan.gan_training.fit_on=external do not"),
         (
-            "arms={none: {}, pool: {synthetic: true, filter: {}}, less: {synthetic: true, "  # noqa: ISC004
-            "dose_of: pool, gan_training: {steps: 9}}}",
+            POOL_AND_LESS,
             "its images are those of 'pool'; set it there",
         ),
         ("arms.x.repeat=none", "repeat: 'none' is not an arm that adds synthetic images"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,36 +21,18 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, install):
     """A folder with the package installed under ``site``, and its tests and study beside it."""
     folder = tmp_path_factory.mktemp("plugin")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    command += ["--no-build-isolation", "--disable-pip-version-check", "--root-user-action=ignore"]
-    done = subprocess.run(
-        [*command, "--target", str(folder / "site"), str(PLUGIN)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    install(folder, PLUGIN)
     for name in ("test_synthtrial_example.py", "shapes.yaml"):
         shutil.copy(PLUGIN / name, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def python(place):
-    environment = os.environ | {"PYTHONPATH": str(place / "site"), "OMP_NUM_THREADS": "1"}
-
-    def run(*arguments, code=0):
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=place,
-            env=environment,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
-
-    return run
+def python(place, python_in):
+    return python_in(place)
 
 
 def test_installing_leaves_the_source_as_it_was(place):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,29 +26,13 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, install, python_in):
     """Run Python where the page's files are, with its plug-ins installed and its data drawn."""
     place = tmp_path_factory.mktemp("reader")
     for name, text in FILES.items():
         (place / name).write_text(text, encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(place / "site"), "OMP_NUM_THREADS": "1"}
-    if "PYTHONPATH" in os.environ:
-        environment["PYTHONPATH"] += os.pathsep + os.environ["PYTHONPATH"]
-
-    def python(*arguments):
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=place,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    install += ["--disable-pip-version-check", "--root-user-action=ignore", "--target", "site", "."]
-    python("-m", *install)
+    install(place, place)
+    python = python_in(place)
     for name in FILES:
         if name.startswith("draw_"):
             python(name)

@@ -9,7 +9,7 @@ import pytest
 from synthtrial.report import gain
 from synthtrial.report.columns import QUALITY_COLUMNS, empty
 from synthtrial.report.facts import ArmFacts
-from synthtrial.report.sides_figure import gain_panels
+from synthtrial.report.sides_figure import quality_panels
 
 ARMS = tuple(
     ArmFacts(name, name, synthetic=name != "none", images="" if name == "none" else name)
@@ -94,7 +94,7 @@ def test_quality_that_helps_nobody_is_not_called_enough(rated):
 
 
 def test_each_figure_is_drawn_with_a_point_for_each_arm_and_draw(rated):
-    panels = gain_panels(rated, gain.gain_table(rated))
+    panels = quality_panels(rated, gain.gain_table(rated))
     assert [panel.slug for panel in panels] == [
         "gain-by-recognisability_relative",
         "gain-by-kernel_distance",

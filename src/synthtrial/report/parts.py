@@ -14,8 +14,7 @@ from synthtrial.report.cams import maps_table
 from synthtrial.report.claim_figure import MOST_CLASSES, gain_panels
 from synthtrial.report.facts import TIMES, Facts, count_text, listing
 from synthtrial.report.paper import paper_lines
-from synthtrial.report.sides_figure import dose_panels, side_panels
-from synthtrial.report.sides_figure import gain_panels as quality_gain_panels
+from synthtrial.report.sides_figure import dose_panels, quality_panels, side_panels
 from synthtrial.report.style import Panel
 from synthtrial.report.verdict import readable
 
@@ -96,7 +95,7 @@ def sides_context(facts: Facts, found: Mapping[str, pd.DataFrame], drawn: Drawn)
         "gain_lines": gain.gain_view(graded) if several else [],
         "gain_titles": list(gain.COMPARED.values()),
         "gain_sentences": gain.gain_sentences(facts, graded) if several else [],
-        "gain_figures": drawn(quality_gain_panels(facts, graded)) if several else [],
+        "gain_figures": drawn(quality_panels(facts, graded)) if several else [],
     }
 
 

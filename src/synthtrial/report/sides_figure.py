@@ -145,7 +145,7 @@ def _made_arms(facts: Facts, item: DoseTrend) -> tuple[str, ...]:
     return tuple(name for name in item.arms if name != facts.design.baseline)
 
 
-def gain_panels(facts: Facts, table: pd.DataFrame) -> list[Panel]:
+def quality_panels(facts: Facts, table: pd.DataFrame) -> list[Panel]:
     """Draw the gain on validation over each figure of quality, a point for each arm and draw."""
     panels: list[Panel] = []
     styles = styles_of(facts)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-faults check lint types bench devslurm-up devslurm-down clean help system-packages
+.PHONY: demo test test-faults check lint types bench coverage devslurm-up devslurm-down clean help system-packages
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -68,6 +68,9 @@ bench: $(VENV)/.installed-dev  ## Measure our overhead: grids, GAN steps, images
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/feed.py
 	$(BIN)/python benchmarks/slurm_overhead.py
+
+coverage: $(VENV)/.installed-dev  ## Show on simulated studies that the intervals hold what they say.
+	$(BIN)/python benchmarks/coverage.py
 
 devslurm-up:  ## Start a private SLURM cluster; prints what a shell must export.
 	@$(PYTHON) cluster/devslurm/devslurm.py up

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -173,6 +173,55 @@ def block_means(
     pairs_P, index_N, count_P = np.unique(pair_N, return_inverse=True, return_counts=True)
     mean_P = np.bincount(index_N, weights=y_N) / count_P
     return mean_P, names[pairs_P // labels.size].tolist(), labels[pairs_P % labels.size].tolist()
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """Values by block and arm.
+
+    Attributes:
+        values_BA: mean of each arm in each block; NaN where there is none.
+        arms: names of the columns.
+        blocks: numbers of the draws, or of the replicates of the only draw, ascending.
+        unit: what a block is: ``draw`` or ``replicate``.
+    """
+
+    values_BA: NDArray[np.float64]
+    arms: tuple[str, ...]
+    blocks: tuple[int, ...]
+    unit: Literal["draw", "replicate"]
+
+
+def block_table(
+    values: ArrayLike,
+    arms: Sequence[str],
+    draws: Sequence[int],
+    replicates: Sequence[int],
+    order: Sequence[str],
+) -> BlockTable:
+    """Lay scores out by what is independent.
+
+    Replicates of one draw share its subset and its generator, so that a draw is one block with the
+    mean of its replicates: its generator counts once, however many replicates it has, and several
+    generators are a random effect of their arms. Where all share a single draw, each replicate is
+    a block: what follows then holds for this subset and this generator alone.
+
+    Args:
+        values: scores.
+        arms, draws, replicates: of each score.
+        order: of the columns; arms without a score have a column of NaN.
+    """
+    single = len(set(draws)) <= 1
+    numbers = replicates if single else draws
+    means, names, places = block_means(values, arms, numbers)
+    blocks = sorted(set(places))
+    table = np.full((len(blocks), len(order)), math.nan)
+    column = {name: place for place, name in enumerate(order)}
+    row = {number: place for place, number in enumerate(blocks)}
+    for mean, name, number in zip(means, names, places, strict=True):
+        table[row[number], column[name]] = mean
+    unit: Literal["draw", "replicate"] = "replicate" if single else "draw"
+    return BlockTable(table, tuple(order), tuple(blocks), unit)
 
 
 def _p_value(estimate: float, error: float, df: int) -> float:

@@ -1,0 +1,90 @@
+"""Do the intervals hold what they say? Thousands of simulated studies whose truth is known.
+
+    python benchmarks/coverage.py [--studies 2000]
+
+For each way in which studies come about: how often the 95 % interval of a single difference, and all
+simultaneous ones at once, hold the true differences, and how often at least one arm that does
+nothing is called different (Dunnett). Then the rule of `replicate --until` and the naive one beside
+it, which looks after each replicate and stops once the interval is narrow. With 2,000 studies the
+figures themselves vary by about .005 (one standard error).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from synthtrial.stats.contrasts import with_baseline
+from synthtrial.stats.power import interval_width
+from synthtrial.stats.sequential import LEAST_FIRST, blocks_needed, stein_interval
+from synthtrial.testing.simulated import SCENARIOS, Simulation
+
+COVERAGE, FAMILY = (0.937, 0.962), (0.038, 0.063)
+
+
+def fixed(simulation: Simulation, studies: int, seed: int) -> tuple[float, float, float]:
+    """Return coverage of the arm gan's interval, joint coverage, and the family's error."""
+    random = np.random.default_rng(seed)
+    held = joint = alarms = 0
+    for _ in range(studies):
+        table, truth = simulation.run(random)
+        found = with_baseline(table.values_BA, table.arms, "none")
+        gan = next(c for c in found if c.arm == "gan")
+        held += gan.low <= truth["gan"] <= gan.high
+        joint += all(c.joint_low <= truth[c.arm] <= c.joint_high for c in found)
+        # All arms do nothing but what a generator of its own does: moved to the truth, all are null.
+        moved = table.values_BA - np.array([truth[arm] for arm in table.arms])
+        alarms += min(c.p_adjusted for c in with_baseline(moved, table.arms, "none")) < 0.05
+    return held / studies, joint / studies, alarms / studies
+
+
+def sequential(studies: int, seed: int, most: int = 400) -> dict[str, tuple[float, float]]:
+    """Return coverage and mean number of blocks of Stein's rule and of the naive one."""
+    random = np.random.default_rng(seed)
+    held = dict.fromkeys(("stein", "naive"), 0)
+    blocks = dict.fromkeys(held, 0)
+    width = 2 * 2.262 * 0.03 / np.sqrt(25)  # some 25 blocks of a true deviation of .03
+    for _ in range(studies):
+        delta = random.normal(0.0, 0.03, most)
+        n = min(blocks_needed(delta[:LEAST_FIRST], width), most)
+        found = stein_interval(delta[:n], LEAST_FIRST)
+        held["stein"] += found.low <= 0 <= found.high
+        blocks["stein"] += n
+        n = LEAST_FIRST
+        while n < most and interval_width(float(delta[:n].std(ddof=1)), n) > width:
+            n += 1
+        half = interval_width(float(delta[:n].std(ddof=1)), n) / 2
+        held["naive"] += abs(float(delta[:n].mean())) <= half
+        blocks["naive"] += n
+    return {rule: (held[rule] / studies, blocks[rule] / studies) for rule in held}
+
+
+def verdict(value: float, allowed: tuple[float, float]) -> str:
+    """Write a share, and whether it lies where it should."""
+    fine = allowed[0] <= value <= allowed[1]
+    return f"{value:.4f}{' ' if fine else '!'}"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    print(f"{options.studies} studies each; allowed: coverage {COVERAGE}, family error {FAMILY}")
+    print(f"{'':32}{'interval':>10}{'joint':>10}{'family error':>14}")
+    for name, simulation in SCENARIOS.items():
+        started = time.monotonic()
+        held, joint, alarms = fixed(simulation, options.studies, options.seed)
+        print(
+            f"{name:32}{verdict(held, COVERAGE):>10}{verdict(joint, COVERAGE):>10}"
+            f"{verdict(alarms, FAMILY):>14}   {time.monotonic() - started:.0f} s"
+        )
+    for rule, (held, n) in sequential(options.studies, options.seed).items():
+        print(f"{'until narrow, ' + rule:32}{verdict(held, COVERAGE):>10}   {n:.1f} blocks on average")
+
+
+if __name__ == "__main__":
+    main()

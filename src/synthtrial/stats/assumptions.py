@@ -1,0 +1,109 @@
+"""What the intervals suppose, tested: equal spreads, normal differences, no single block in charge.
+
+None of these tests decides anything: with few blocks they find little, with many they find what
+does not matter. They are shown so that a reader can judge, beside answers that suppose less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+_VANISHES = 1e-12
+
+
+@dataclass(frozen=True)
+class BrownForsythe:
+    """The test that groups have one spread (Brown & Forsythe, JASA 69:364-367, 1974).
+
+    Attributes:
+        f: the statistic; NaN where there is nothing to compare.
+        df_groups, df_residual: degrees of freedom.
+        p_value: small where spreads differ; NaN where it cannot be told.
+        ratio: largest standard deviation of a group over the smallest; NaN likewise, infinite where
+            one group does not vary.
+    """
+
+    f: float
+    df_groups: int
+    df_residual: int
+    p_value: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """A mean difference seen without supposing that it is normal.
+
+    Attributes:
+        p_normal: of Shapiro & Wilk (1965), small where the differences are not normal.
+        p_signed_rank: of Wilcoxon's signed-rank test (1945) of no difference, symmetric differences
+            supposed and nothing else.
+        low_without, high_without: range of the estimate when any one block is left out.
+        skewness: of the differences.
+    """
+
+    p_normal: float
+    p_signed_rank: float
+    low_without: float
+    high_without: float
+    skewness: float
+
+
+def brown_forsythe(groups: Sequence[ArrayLike]) -> BrownForsythe:
+    """Test that groups have one spread; groups of fewer than two values count for nothing.
+
+    It is an analysis of variance of the distances from each group's median.
+    """
+    arrays = [np.asarray(group, dtype=np.float64).ravel() for group in groups]
+    arrays = [values for values in arrays if values.size >= 2]
+    total = sum(values.size for values in arrays)
+    df_groups, df_residual = len(arrays) - 1, total - len(arrays)
+    if df_groups < 1 or df_residual < 1:
+        return BrownForsythe(math.nan, max(df_groups, 0), max(df_residual, 0), math.nan, math.nan)
+    deviations = [float(values.std(ddof=1)) for values in arrays]
+    size = max(float(np.abs(values).max()) for values in arrays)
+    ratio = max(deviations) / min(deviations) if min(deviations) > _VANISHES * size else math.inf
+    if max(deviations) <= _VANISHES * size:
+        return BrownForsythe(math.nan, df_groups, df_residual, math.nan, math.nan)
+    distances = [np.abs(values - np.median(values)) for values in arrays]
+    if all(np.ptp(part) <= _VANISHES * size for part in distances):
+        return BrownForsythe(math.nan, df_groups, df_residual, math.nan, ratio)
+    from scipy.stats import levene
+
+    found = levene(*arrays, center="median")
+    return BrownForsythe(float(found.statistic), df_groups, df_residual, float(found.pvalue), ratio)
+
+
+def robustness(differences: ArrayLike) -> Robustness:
+    """Look at the differences of blocks without supposing that they are normal.
+
+    Returns:
+        NaN for what cannot be told: fewer than three blocks, or no spread.
+
+    Raises:
+        ValueError: a difference is not finite.
+    """
+    delta = np.asarray(differences, dtype=np.float64).ravel()
+    if not np.all(np.isfinite(delta)):
+        raise ValueError("a difference is not finite; drop undefined ones first")
+    nan = math.nan
+    if delta.size < 3 or np.ptp(delta) <= _VANISHES * np.abs(delta).max():
+        return Robustness(nan, nan, nan, nan, nan)
+    from scipy.stats import shapiro, skew, wilcoxon
+
+    without = (delta.sum() - delta) / (delta.size - 1)
+    return Robustness(
+        p_normal=float(shapiro(delta).pvalue),
+        p_signed_rank=float(wilcoxon(delta).pvalue) if np.any(delta) else nan,
+        low_without=float(without.min()),
+        high_without=float(without.max()),
+        skewness=float(skew(delta)),
+    )

@@ -124,9 +124,38 @@ def find_problems(study: Study) -> list[str]:
             f"statistics.baseline: unknown arm '{settings.statistics.baseline}': "
             + suggest(settings.statistics.baseline, arms)
         )
+    problems.extend(_statistics_problems(study))
     for arm in arms.values():
         problems.extend(f"arm '{arm.name}': {text}" for text in _arm_problems(study, arm))
     return problems
+
+
+def _statistics_problems(study: Study) -> Iterator[str]:
+    """Say what is wrong with the declared questions."""
+    statistics = study.settings.statistics
+    primary, regimens = statistics.primary, study.settings.regimens
+    others = [name for name in study.arms if name != statistics.baseline]
+    asked = [("statistics.primary.arm", primary.arm)] if primary.arm is not None else []
+    asked += [("statistics.family", name) for name in statistics.family]
+    for where, name in asked:
+        if name not in others:
+            yield (
+                f"{where}: '{name}' is no arm that is compared with the baseline "
+                f"'{statistics.baseline}': {suggest(str(name), others)}"
+            )
+    if len(set(statistics.family)) != len(statistics.family):
+        yield f"statistics.family names an arm twice: {statistics.family}"
+    if primary.arm is not None and primary.target == "minority" and not study.minority:
+        yield "statistics.primary.target=minority needs classes of interest: set them, or overall"
+    if primary.arm is None and (primary.regimens or primary.target != "minority"):
+        yield "statistics.primary says where or what, and no arm: set statistics.primary.arm"
+    yield from (
+        f"statistics.primary.regimens: {regimen:g} is none of the study's regimens {regimens}"
+        for regimen in primary.regimens
+        if regimen not in regimens
+    )
+    if not 0 < statistics.margin < math.inf:
+        yield f"statistics.margin is {statistics.margin}; allowed: above 0"
 
 
 def _leaks(study: Study) -> Iterator[str]:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from synthtrial.data_config import ImbalanceConfig as ImbalanceConfig
 from synthtrial.data_config import SplitConfig as SplitConfig
 from synthtrial.engine_config import EngineConfig
+from synthtrial.statistics_config import PrimaryConfig as PrimaryConfig
+from synthtrial.statistics_config import StatisticsConfig as StatisticsConfig
 
 
 @dataclass(frozen=True)
@@ -272,29 +274,6 @@ class ProtocolConfig:
     select_over: Literal["macro_all", "macro_chosen", "per_class"] = "macro_all"
     search: Literal["grid", "asha"] = "grid"
     asha: AshaConfig = field(default_factory=AshaConfig)
-
-
-@dataclass(frozen=True)
-class StatisticsConfig:
-    """What the report compares; nothing here touches a trial.
-
-    Attributes:
-        baseline: arm that the others are compared with.
-        overall: metric over all classes.
-        per_class: metric of single classes.
-        minority: classes of interest; by default those of ``balance`` or ``imbalance``.
-        overall_classes: classes that a per-class ``overall`` is the mean of; by default all.
-        published: a table of printed results to show beside these: a shipped one or a YAML file.
-        confidence: of all intervals.
-    """
-
-    baseline: str = "none"
-    overall: str = "accuracy"
-    per_class: str = "recall"
-    minority: list[str] = field(default_factory=list)
-    overall_classes: list[str] = field(default_factory=list)
-    published: str | None = None
-    confidence: float = 0.95
 
 
 @dataclass(frozen=True)

@@ -298,8 +298,10 @@ def _check_classes(study: Study) -> None:
     # Before a study has run for days, and not when its report is written.
     published_of(study.settings.statistics.published)
     classes = study.dataset.load().classes
+    target = study.settings.statistics.primary.target
     named = {
         "imbalance.classes": study.settings.imbalance.classes,
+        "statistics.primary.target": [] if target in ("minority", "overall") else [target],
         "statistics.minority": study.settings.statistics.minority,
         "statistics.overall_classes": study.settings.statistics.overall_classes,
         **{f"arms.{a.name}.augment_only": a.settings.augment_only for a in study.arms.values()},

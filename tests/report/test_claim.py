@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthtrial.report import tables
+from synthtrial.report import inference, tables
 from synthtrial.report.claim import (
     claim_sentences,
     claim_table,
@@ -106,7 +106,7 @@ def test_a_study_that_has_just_begun_says_nothing_yet(fabricate):
     assert claim_sentences(facts, found) == [
         "Nothing can be said yet: gains in two regimens are needed."
     ]
-    assert gain_panels(facts, tables.differences_table(facts, results), [found]) == []
+    assert gain_panels(facts, inference.differences_table(facts, results), [found]) == []
 
 
 def test_a_regimen_without_gains_is_named_and_left_out(facts):
@@ -141,7 +141,7 @@ def test_the_table_holds_every_test(facts):
 def test_the_figure_has_a_line_for_each_class_and_their_mean(facts):
     results = tables.long_results(facts)
     found = claims(facts, results)
-    (panel,) = gain_panels(facts, tables.differences_table(facts, results), found)
+    (panel,) = gain_panels(facts, inference.differences_table(facts, results), found)
     (axes,) = panel.figure.axes
     (legend,) = panel.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["8", "9", "mean of 2 classes"]

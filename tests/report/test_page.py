@@ -93,7 +93,9 @@ def test_the_page_loads_nothing_from_elsewhere(made):
     assert "http://" not in html.replace("http-equiv", "")
     assert "https://" not in html
     for target in page.targets:
-        assert target.startswith(("#", "data:image/png;base64,", "tables/", "figures/"))
+        assert target.startswith(
+            ("#", "data:image/png;base64,", "tables/", "figures/", "findings.json")
+        )
 
 
 def test_every_link_leads_somewhere_and_ids_are_unique(made):
@@ -283,7 +285,7 @@ def test_a_report_replaces_the_one_before_and_what_killed_ones_left(made):
     folder = made[0].parent
     assert not (folder / "figures" / "stale.png").exists()
     left = sorted(path.name for path in folder.iterdir())
-    assert left == ["figures", "notes.tmp-mine", "report.html", "tables"]
+    assert left == ["figures", "findings.json", "notes.tmp-mine", "report.html", "tables"]
 
 
 def test_a_report_in_the_making_elsewhere_is_waited_for(fabricate, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthtrial.report import sides, tables
+from synthtrial.report import inference, sides, tables
 from synthtrial.report.facts import ArmFacts
 from synthtrial.report.sides_figure import dose_panels, side_panels
 
@@ -170,7 +170,7 @@ def test_the_posts_figure_has_a_panel_for_each_side_with_one_spread(dosed):
 
 def test_the_page_view_shows_mean_spread_and_difference(dosed):
     table = sides.sides(dosed)
-    means, apart = tables.results_table(dosed, table), tables.differences_table(dosed, table)
+    means, apart = tables.results_table(dosed, table), inference.differences_table(dosed, table)
     ((_, rows),) = sides.sides_view(dosed, means, apart)
     cells = dict(rows)
     assert cells["none"][1].difference == ""

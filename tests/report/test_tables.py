@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synthtrial.report import tables
+from synthtrial.report import inference, tables
 
 
 def cell(table, **where):
@@ -36,7 +36,8 @@ def test_differences_are_blocked_by_draw(facts):
     from statsmodels.formula.api import ols
 
     results = tables.long_results(facts)
-    found = cell(tables.differences_table(facts, results), regimen=0.5, arm="gan", scope="minority")
+    apart = inference.differences_table(facts, results)
+    found = cell(apart, regimen=0.5, arm="gan", scope="minority")
     mine = results[(results.regimen == 0.5) & (results.scope == "minority")]
     means = mine.groupby(["arm", "draw"]).value.mean().reset_index()
     golden = ols("value ~ C(arm, Treatment('none')) + C(draw)", means).fit()
@@ -44,13 +45,14 @@ def test_differences_are_blocked_by_draw(facts):
     low, high = golden.conf_int().loc[name]
     assert found.difference == pytest.approx(golden.params[name])
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert (found.df, found.draws, found.varies_with) == (8, 3, "draw and seed")
+    assert (found.df, found.blocks, found.varies_with) == (8, 3, "draw and seed")
 
 
 def test_with_one_draw_the_difference_holds_seeds_only(fabricate):
-    found = tables.differences_table(fabricate.study(draws=1))
+    found = inference.differences_table(fabricate.study(draws=1))
     assert set(found.varies_with) == {"seed"}
-    assert set(found.df) == {25}
+    assert set(found.unit) == {"replicate"}
+    assert set(found.df) == {5}  # six seeds, each difference with a spread of its own
 
 
 def test_one_replicate_gives_means_without_intervals(fabricate):
@@ -59,7 +61,7 @@ def test_one_replicate_gives_means_without_intervals(fabricate):
     assert len(table)
     assert table.low.isna().all()
     assert set(table["n"]) == {1}
-    assert tables.differences_table(facts).low.isna().all()
+    assert inference.differences_table(facts).low.isna().all()
 
 
 def test_every_regimen_and_target_has_a_best_arm(facts):
@@ -107,7 +109,7 @@ def test_a_diverged_trial_leaves_its_block_complete_and_is_listed_as_a_rate(fabr
     assert (failure.diverged, failure.planned) == (1, 6)
     assert failure.diverged_rate == pytest.approx(1 / 6)
     assert failure.message == "loss became nan"
-    assert not tables.differences_table(facts).empty
+    assert not inference.differences_table(facts).empty
 
 
 def test_an_undefined_class_score_is_left_out(fabricate):
@@ -142,7 +144,7 @@ def test_stamps_of_records_reach_their_cells_and_every_comparison_with_them(fabr
     table = tables.results_table(facts)
     assert set(table[(table.arm == "gan") & (table.regimen == 0.5)].stamps) == {"LEAKY,PRIVILEGED"}
     assert set(table[table.arm == "none"].stamps) == {""}
-    differences = tables.differences_table(facts)
+    differences = inference.differences_table(facts)
     assert set(differences[differences.stamps != ""].arm) == {"gan"}
 
 
@@ -179,12 +181,12 @@ def test_ten_thousand_trials_become_tables(fabricate):
     assert len(facts.trials) == 10_000
     results = tables.long_results(facts)
     assert set(tables.results_table(facts, results)["n"]) == {482}
-    assert set(tables.differences_table(facts, results).df) == {4 * 481}
+    assert set(inference.differences_table(facts, results).df) == {481}
 
 
 def test_a_study_without_any_trial_gives_empty_tables(fabricate):
     facts = fabricate.study(finished=0.0)
     assert tables.long_results(facts).empty
     assert tables.results_table(facts).empty
-    assert tables.differences_table(facts).empty
+    assert inference.differences_table(facts).empty
     assert tables.curves_table(facts).empty

@@ -18,7 +18,8 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.published import Published, PublishedRegimen
 from synthtrial.report.claim import regimen_sizes
 from synthtrial.report.facts import DASH, Facts, listing, records
-from synthtrial.report.verdict import outcome_of, readable
+from synthtrial.report.inference import sign_of
+from synthtrial.report.verdict import readable
 from synthtrial.report.views import SYMBOLS, number
 
 
@@ -255,7 +256,7 @@ def scores_view(
 def _score_cell(row: Mapping[str, Any]) -> ScoreCell:
     low, high, difference = row["low"], row["high"], row["difference"]
     known, compared = not np.isnan(low), not np.isnan(difference)
-    mark = outcome_of(row["difference_low"], row["difference_high"]) if compared else ""
+    mark = sign_of(row["difference_low"], row["difference_high"]) if compared else ""
     return ScoreCell(
         number(row["ours"]),
         f"{number(low)} to {number(high)}" if known else "",

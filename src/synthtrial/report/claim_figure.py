@@ -48,7 +48,7 @@ def gain_panels(facts: Facts, differences: pd.DataFrame, found: Sequence[ArmClai
 
     Args:
         facts: the study.
-        differences: of :func:`synthtrial.report.tables.differences_table`.
+        differences: of :func:`synthtrial.report.inference.differences_table`.
         found: of :func:`synthtrial.report.claim.claims`.
     """
     design, sizes = facts.design, regimen_sizes(facts)

@@ -8,7 +8,7 @@ from typing import Any
 from synthtrial.config import BalanceConfig, ProtocolConfig, TrainingConfig
 from synthtrial.data.base import DatasetSource
 from synthtrial.identity import canonical_json, non_default
-from synthtrial.report.facts import ArmFacts, Design, count_text, listing, rows_text
+from synthtrial.report.facts import ArmFacts, Design, Primary, count_text, listing, rows_text
 from synthtrial.report.made import thresholds_of
 from synthtrial.study import Arm, Study
 from synthtrial.tasks import in_words
@@ -71,6 +71,25 @@ def describe(study: Study) -> Design:
         overall_classes=_overall_classes(study),
         uncertain_counts=settings.training.label_policy in ("ones", "smooth"),
         uncertain_text=_uncertain_text(settings.training),
+        primary=_primary(study),
+        family=tuple(settings.statistics.family),
+        margin=settings.statistics.margin,
+        spread=settings.statistics.spread,
+        replicate_command=study.command("replicate"),
+    )
+
+
+def _primary(study: Study) -> Primary | None:
+    """Return the declared question."""
+    declared = study.settings.statistics.primary
+    if declared.arm is None:
+        return None
+    of_class = declared.target not in ("minority", "overall")
+    return Primary(
+        declared.arm,
+        "class" if of_class else declared.target,
+        declared.target if of_class else "",
+        tuple(float(regimen) for regimen in declared.regimens or study.settings.regimens),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -60,6 +60,22 @@ class ArmFacts:
     images: str = ""
     treatment: str = ""
     original: bool = False
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The question that a study was made to answer.
+
+    Attributes:
+        arm: whose difference from the baseline is asked for.
+        scope, class_name: what is judged, as in the tables of results.
+        regimens: where.
+    """
+
+    arm: str
+    scope: str
+    class_name: str
+    regimens: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,13 @@ class Design:
         overall_classes: classes that a per-class ``overall_metric`` is the mean over; empty: all.
         uncertain_counts: whether an uncertain label counts as a positive one.
         uncertain_text: what it counts as in training, as a predicate.
+        primary: the declared question; None where none was declared.
+        family: arms that are compared with the baseline together.
+        margin: differences below this do not matter.
+        spread: ``auto``, ``own`` or ``pooled`` (:mod:`synthtrial.stats.contrasts`).
+        pilot: blocks that the number of replicates was chosen from by a rule about the width of an
+            interval (:mod:`synthtrial.stats.sequential`); None without one.
+        replicate_command: what is typed to have more replicates, up to their number.
         early_stopping: how grid trials are stopped early, in words; empty where none is.
         generator: what makes the images, in words; empty without one.
         fit_on: rows that generators are fitted on: ``subset``, ``train``, ``original`` or, of
@@ -183,6 +206,12 @@ class Design:
     overall_classes: tuple[str, ...] = ()
     uncertain_counts: bool = False
     uncertain_text: str = "counts as negative"
+    primary: Primary | None = None
+    family: tuple[str, ...] = ()
+    margin: float = 0.01
+    spread: Literal["auto", "own", "pooled"] = "auto"
+    pilot: int | None = None
+    replicate_command: str = "synthtrial replicate STUDY"
 
     @property
     def overall_scope(self) -> str:

@@ -19,8 +19,8 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
+from synthtrial.report.inference import differences_table
 from synthtrial.report.sides import MINORITY, side_metric, sides, stamps_of
-from synthtrial.report.tables import differences_table
 from synthtrial.report.verdict import readable
 from synthtrial.report.views import number
 from synthtrial.stats.pooled import student_quantile

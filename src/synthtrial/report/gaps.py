@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, listing, records
-from synthtrial.report.tables import differences_table, reported_trials, results_table
-from synthtrial.report.verdict import HIGHER, LOWER, UNCLEAR, outcome_of
-from synthtrial.report.views import SYMBOLS, colour_of, number
+from synthtrial.report.inference import HIGHER, LOWER, UNCLEAR, differences_table
+from synthtrial.report.tables import reported_trials, results_table
+from synthtrial.report.views import colour_of, number, symbol_of
 
 _PLACE = {"scope": "gap", "class_name": "", "metric": "validation minus training loss"}
 
@@ -27,8 +28,8 @@ def gap_table(facts: Facts) -> pd.DataFrame:
 
     Returns:
         Columns regimen, arm, gap (mean over replicates), low, high (as the intervals of scores), n,
-        df, difference (from the baseline, blocked by draw), difference_low, difference_high,
-        printed, printed_difference.
+        df, difference (from the baseline, blocked by draw), difference_low, difference_high
+        (simultaneous over the arms), outcome, printed, printed_difference.
     """
     keys = reported_trials(facts)[["trial_id", "regimen", "arm", "draw", "replicate"]]
     curves = facts.curves.merge(keys, on="trial_id").sort_values("epoch", kind="stable")
@@ -36,8 +37,10 @@ def gap_table(facts: Facts) -> pd.DataFrame:
     value = (last.validation_loss - last.train_loss).astype(float)
     long = last.assign(value=value, **_PLACE)[np.isfinite(value)]
     means = results_table(facts, long).rename(columns={"mean": "gap"})
-    apart = differences_table(facts, long)[["regimen", "arm", "difference", "low", "high"]]
-    apart = apart.rename(columns={"low": "difference_low", "high": "difference_high"})
+    names = ["regimen", "arm", "difference", "joint_low", "joint_high", "outcome"]
+    apart = differences_table(facts, long)[names].rename(
+        columns={"joint_low": "difference_low", "joint_high": "difference_high"}
+    )
     table = means[["regimen", "arm", "gap", "low", "high", "n", "df"]]
     table = table.merge(apart, on=["regimen", "arm"], how="left")
     table = table.sort_values(
@@ -91,11 +94,12 @@ def gap_view(
     return lines
 
 
-def _cell(row: Mapping[str, float], compared: bool) -> GapCell:
+def _cell(row: Mapping[str, Any], compared: bool) -> GapCell:
     difference, mark = "", ""
     if compared and not math.isnan(row["difference"]):
-        mark = outcome_of(row["difference_low"], row["difference_high"])
-        difference = f"{SYMBOLS[mark]} {number(row['difference'], signed=True)}"
+        mark = row["outcome"]
+        symbol = symbol_of(mark, row["difference_low"], row["difference_high"])
+        difference = f"{symbol} {number(row['difference'], signed=True)}"
         if not math.isnan(row["difference_low"]):
             ends = [number(row[f"difference_{end}"], signed=True) for end in ("low", "high")]
             difference += f" ({ends[0]} to {ends[1]})"
@@ -116,8 +120,7 @@ def gap_sentences(facts: Facts, table: pd.DataFrame) -> list[str]:
         mine = table[(table.arm == arm) & table.difference.notna()]
         places: dict[str, list[str]] = {}
         for row in records(mine):
-            outcome = outcome_of(row["difference_low"], row["difference_high"])
-            places.setdefault(outcome, []).append(regimen_label(row["regimen"]))
+            places.setdefault(row["outcome"], []).append(regimen_label(row["regimen"]))
         parts = [
             f"{words} at {listing(places[outcome])}"
             for outcome, words in (

@@ -2,8 +2,8 @@
 
     write_report(study, store, plan, Path("synthtrial-reports/digits"))
 
-makes ``report.html``, ``tables/*.csv`` and ``figures/*.png|svg``. The page loads nothing from
-anywhere and holds no script.
+makes ``report.html``, ``findings.json``, ``tables/*.csv`` and ``figures/*.png|svg``. The page loads
+nothing from anywhere and holds no script.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.identity import code_digest
 from synthtrial.report import (
     figures,
+    findings,
     generators,
     image_figures,
+    inference,
+    inferred,
     parts,
     quality,
     stopping,
@@ -48,8 +51,8 @@ if TYPE_CHECKING:
     from synthtrial.store.artifacts import Store
     from synthtrial.study import Study
 
-PAGE = "report.html"
-_PARTS = ("tables", "figures", PAGE)
+PAGE, FINDINGS = "report.html", "findings.json"
+_PARTS = ("tables", "figures", FINDINGS, PAGE)
 
 
 def write_report(study: Study, store: Store, plan: Plan, out: Path) -> Path:
@@ -59,7 +62,8 @@ def write_report(study: Study, store: Store, plan: Plan, out: Path) -> Path:
         study: the study.
         store: where its results are.
         plan: its plan, built from the same store.
-        out: folder of the report; ``report.html``, ``tables`` and ``figures`` in it are replaced.
+        out: folder of the report; ``report.html``, ``findings.json``, ``tables`` and ``figures`` in
+            it are replaced.
 
     Returns:
         The path of the page.
@@ -83,12 +87,14 @@ def write_page(facts: Facts, out: Path) -> Path:
         try:
             made["tables"].mkdir()
             made["figures"].mkdir()
-            html = render(facts, made["tables"], made["figures"])
+            html, findings = render(facts, made["tables"], made["figures"])
             made[PAGE].write_text(html, encoding="utf-8")
+            made[FINDINGS].write_text(findings, encoding="utf-8")
             for name in ("tables", "figures"):
                 shutil.rmtree(out / name, ignore_errors=True)
                 made[name].rename(out / name)
-            made[PAGE].replace(out / PAGE)
+            for name in (FINDINGS, PAGE):
+                made[name].replace(out / name)
         finally:
             for path in made.values():
                 _remove(path)
@@ -119,12 +125,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
-    """Write tables and figures into their folders and return the page that shows them."""
+def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, str]:
+    """Write tables and figures into their folders; return the page, and findings as JSON."""
     design = facts.design
     results = tables.long_results(facts)
     means = tables.results_table(facts, results)
-    differences = tables.differences_table(facts, results)
+    differences = inference.differences_table(facts, results)
     blocks = tables.blocks_table(facts)
     configurations = tables.configurations_table(facts)
     allocations = tables.synthetic_summary(facts)
@@ -133,6 +139,8 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
     stopped = stopping.stopping_table(facts)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
     extra = parts.extra_tables(facts, results, means, allocations)
+    extra |= inferred.inferred_tables(facts, results, differences)
+    found_all = findings.findings(facts, differences)
     _write_tables(
         table_folder,
         {
@@ -185,7 +193,6 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "results": views.results_view(facts, means, styles),
         "differences": views.results_view(facts, differences, styles, differences=True),
         "no_results": means.empty,
-        "comparisons": int(differences.low.notna().sum()),
         "cell_means": drawn(figures.cell_means(facts, means)),
         "thin_lines": figures.THIN_LINES,
         "learning_curves": [
@@ -193,6 +200,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             for regimen, panels in figures.learning_curves(facts, curves).items()
         ],
         "strips": views.strips(design, facts.pictures),
+        **inferred.inferred_context(facts, differences, found_all, extra, drawn),
         **parts.claim_context(facts, results, differences, drawn),
         **parts.sides_context(facts, extra, drawn),
         **parts.gap_context(facts, extra, styles),
@@ -231,7 +239,8 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(context)
+    html = environment.get_template("report.html.j2").render(context)
+    return html, findings.as_json(facts, found_all)
 
 
 def _images(facts: Facts, graded: pd.DataFrame) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report import beside, claim, gain, gaps, sides, tables
+from synthtrial.report import beside, claim, gain, gaps, inference, sides, tables
 from synthtrial.report.cams import maps_table
 from synthtrial.report.claim_figure import MOST_CLASSES, gain_panels
 from synthtrial.report.facts import TIMES, Facts, count_text, listing
@@ -61,7 +61,7 @@ def _side_tables(facts: Facts) -> dict[str, pd.DataFrame]:
         return {}
     found = {
         "sides": tables.results_table(facts, table),
-        "sides-differences": tables.differences_table(facts, table),
+        "sides-differences": inference.differences_table(facts, table),
     }
     doses = sides.dose_trends(facts, pd.concat([table, sides.learned(facts)]))
     if doses:

@@ -26,8 +26,8 @@ from synthtrial.report.tables import (
     order_stamps,
     reported_trials,
 )
-from synthtrial.report.verdict import outcome_of, readable
-from synthtrial.report.views import SYMBOLS, number
+from synthtrial.report.verdict import readable
+from synthtrial.report.views import number, symbol_of
 from synthtrial.stats.trend import Trend, trend
 
 #: Scopes of :func:`sides`, in their order.
@@ -372,9 +372,9 @@ def _cell(mean: dict[str, Any] | None, apart: dict[str, Any] | None) -> SideCell
         value += f" ± {number(mean['pooled_sd'])}"
     if apart is None:
         return SideCell(value)
-    mark = outcome_of(apart["low"], apart["high"])
-    text = f"{SYMBOLS[mark]} {number(apart['difference'], signed=True)}"
-    if not math.isnan(apart["low"]):
-        ends = [number(apart[end], signed=True) for end in ("low", "high")]
+    mark, low, high = apart["outcome"], apart["joint_low"], apart["joint_high"]
+    text = f"{symbol_of(mark, low, high)} {number(apart['difference'], signed=True)}"
+    if not math.isnan(low):
+        ends = [number(end, signed=True) for end in (low, high)]
         text += f" ({ends[0]} to {ends[1]})"
     return SideCell(value, text, mark)

@@ -11,13 +11,13 @@ each class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from synthtrial.report.facts import TERMINAL, Facts
-from synthtrial.stats.blocks import Contrast, block_means, fit_blocks
+from synthtrial.stats.assumptions import brown_forsythe
 from synthtrial.stats.pooled import interval, pooled_variance
 
 PROVISIONAL = "PROVISIONAL"
@@ -78,20 +78,23 @@ def long_results(facts: Facts) -> pd.DataFrame:
 def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return mean and pooled interval of every cell and target.
 
-    The variance is pooled over the arms of one regimen and target.
+    The variance is pooled over the arms of one regimen and target; whether these have one spread
+    is tested (Brown and Forsythe), and each mean has the interval from its own spread beside it.
 
     Returns:
         Columns regimen, arm, scope, class_name, metric, mean, low, high, half_width, n, df,
-        pooled_sd, best (no arm of the regimen has a higher mean; one on the original data does
-        not count), stamps.
+        pooled_sd, spread_p (small where the arms' spreads differ), own_low, own_high (with n - 1
+        degrees of freedom), best (no arm of the regimen has a higher mean; one on the original
+        data does not count), stamps.
     """
     results = long_results(facts) if results is None else results
     confidence = facts.design.confidence
     stamps = cell_stamps(facts)
     rows = []
-    for (regimen, scope, class_name), group in _by_target(results):
+    for (regimen, scope, class_name), group in by_target(results):
         values = {str(arm): part.value.to_numpy() for arm, part in group.groupby("arm")}
         pooled = pooled_variance(list(values.values()))
+        spread_p = brown_forsythe(list(values.values())).p_value
         denied = {arm.name for arm in facts.design.arms if arm.original}
         rivals = {arm: scores for arm, scores in values.items() if arm not in denied} or values
         best = max(float(scores.mean()) for scores in rivals.values())
@@ -100,6 +103,7 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
                 continue
             mean, n = float(values[arm].mean()), len(values[arm])
             found = interval(mean, n, pooled, confidence)
+            own = interval(mean, n, pooled_variance([values[arm]]), confidence)
             rows.append(
                 {
                     "regimen": regimen,
@@ -114,84 +118,24 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
                     "n": n,
                     "df": pooled.df,
                     "pooled_sd": pooled.deviation,
+                    "spread_p": spread_p,
+                    "own_low": own.low if own else np.nan,
+                    "own_high": own.high if own else np.nan,
                     "best": arm in rivals and mean >= best - 1e-12,
                     "stamps": stamps.get((arm, float(regimen)), ""),
                 }
             )
     columns = (
-        "regimen arm scope class_name metric mean low high half_width n df pooled_sd best stamps"
+        "regimen arm scope class_name metric mean low high half_width n df pooled_sd spread_p "
+        "own_low own_high best stamps"
     )
     return pd.DataFrame(rows, columns=columns.split())
 
 
-def differences_table(
-    facts: Facts, results: pd.DataFrame | None = None, baselines: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Return the difference of each arm from the baseline, blocked by draw.
-
-    Where there are several draws the seeds of each draw are averaged first, so that the interval
-    holds what differs from draw to draw; with one draw it holds the seeds alone, and says so.
-
-    Args:
-        facts: the study.
-        results: of :func:`long_results`, if at hand.
-        baselines: arms to compare with; by default the study's baseline.
-
-    Returns:
-        Columns regimen, arm, baseline, scope, class_name, metric, difference, low, high,
-        standard_error, df, p_value, draws, n, varies_with, stamps (of either arm).
-    """
-    results = long_results(facts) if results is None else results
-    baselines = (facts.design.baseline,) if baselines is None else baselines
-    stamps = cell_stamps(facts)
-    rows = []
-    for (regimen, scope, class_name), group in _by_target(results):
-        arms, draws_N = group.arm.tolist(), group.draw.tolist()
-        data = block_means(group.value, arms, draws_N)
-        draws = len(set(data[2]))
-        if draws == 1:
-            data = (group.value.to_numpy(), arms, draws_N)
-        fit = fit_blocks(*data)
-        sizes = group.arm.value_counts()
-        for baseline in baselines:
-            for arm in facts.design.arm_names:
-                found = fit.contrast(arm, baseline, facts.design.confidence)
-                if arm == baseline or found is None:
-                    continue
-                touched = [stamps.get((name, regimen), "").split(",") for name in (arm, baseline)]
-                place = {
-                    "regimen": regimen,
-                    "scope": scope,
-                    "class_name": class_name,
-                    "stamps": ",".join(order_stamps({s for part in touched for s in part if s})),
-                }
-                rows.append(place | {"metric": group.metric.iloc[0]} | _row(found, draws, sizes))
-    columns = (
-        "regimen arm baseline scope class_name metric difference low high standard_error df "
-        "p_value draws n varies_with stamps"
-    )
-    return pd.DataFrame(rows, columns=columns.split())
-
-
-def _row(found: Contrast, draws: int, sizes: pd.Series) -> dict[str, object]:
-    return {
-        "arm": found.arm,
-        "baseline": found.baseline,
-        "difference": found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "standard_error": found.standard_error,
-        "df": found.df,
-        "p_value": found.p_value,
-        "draws": draws,
-        "n": int(min(sizes[found.arm], sizes[found.baseline])),
-        "varies_with": "draw and seed" if draws > 1 else "seed",
-    }
-
-
-def _by_target(
+def by_target(
     results: pd.DataFrame,
 ) -> Iterable[tuple[tuple[float, str, str], pd.DataFrame]]:
+    """Return the results of each regimen, scope and class."""
     grouped = results.groupby(["regimen", "scope", "class_name"], sort=False)
     return [((float(str(k[0])), str(k[1]), str(k[2])), part) for k, part in grouped]
 

@@ -14,9 +14,16 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import TIMES, Facts, count_text, listing, rows_text
-from synthtrial.report.tables import blocks_table, differences_table, study_stamps
-
-HIGHER, LOWER, UNCLEAR, UNTESTED, MISSING = "higher", "lower", "unclear", "untested", "missing"
+from synthtrial.report.inference import (
+    EQUAL,
+    HIGHER,
+    LOWER,
+    MISSING,
+    UNCLEAR,
+    UNTESTED,
+    differences_table,
+)
+from synthtrial.report.tables import blocks_table, study_stamps
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,10 @@ class Finding:
     """One difference in words.
 
     Attributes:
-        outcome: ``higher``, ``lower``, ``unclear``, ``untested`` (no interval) or ``missing``.
-        difference, low, high: in units of the metric; NaN where unknown.
+        outcome: ``higher``, ``lower``, ``equal``, ``unclear``, ``untested`` (no interval) or
+            ``missing``.
+        difference, low, high: in units of the metric, with the simultaneous interval; NaN where
+            unknown.
         against: the arm compared with.
     """
 
@@ -93,15 +102,8 @@ def _find(table: pd.DataFrame, regimen: float, arm: str, against: str, scope: st
     if rows.empty:
         return Finding(MISSING, against=against)
     row = rows.iloc[0]
-    low, high = float(row.low), float(row.high)
-    return Finding(outcome_of(low, high), float(row.difference), low, high, against)
-
-
-def outcome_of(low: float, high: float) -> str:
-    """Say what an interval of a difference shows."""
-    if math.isnan(low):
-        return UNTESTED
-    return HIGHER if low > 0 else LOWER if high < 0 else UNCLEAR
+    low, high = float(row.joint_low), float(row.joint_high)
+    return Finding(str(row.outcome), float(row.difference), low, high, against)
 
 
 def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
@@ -152,7 +154,7 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
     minority = {answer.regimen: answer.minority for answer in found}
     higher, lower = _where(minority, HIGHER), _where(minority, LOWER)
     unclear, untested = _where(minority, UNCLEAR), _where(minority, UNTESTED)
-    missing = _where(minority, MISSING)
+    missing, equal = _where(minority, MISSING), _where(minority, EQUAL)
     words = []
     if higher and not lower:
         everywhere = len(higher) == len(found)
@@ -170,8 +172,13 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
         )
     elif unclear:
         words.append(
-            f"No clear effect of {subject} on {what}: at every regimen tested the interval of the "
-            f"difference from {design.baseline} holds zero."
+            f"No clear effect of {subject} on {what}: at {_places(unclear, found)} the "
+            f"difference from {design.baseline} cannot be told from zero."
+        )
+    if equal:
+        words.append(
+            f"At {_places(equal, found)} {subject} made no difference in {what} that matters: it "
+            f"is below {design.margin:g}."
         )
     if unclear and (higher or lower):
         words.append(f"At {listing(unclear)} there is no clear difference.")
@@ -194,12 +201,18 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
     return words + _rival_sentences(facts, subject, found)
 
 
+def _places(regimens: Sequence[str], found: Sequence[Answer]) -> str:
+    """Name regimens, or all that were tested."""
+    tested = [a for a in found if a.minority.outcome not in (UNTESTED, MISSING)]
+    return "every regimen tested" if len(regimens) == len(tested) else listing(list(regimens))
+
+
 def _rival_sentences(facts: Facts, subject: str, found: Sequence[Answer]) -> list[str]:
     baseline = facts.design.baseline
     best = "the best arm that makes no images"
     if any(arm.original for arm in facts.design.arms):
         best = "the best arm without made images or the original data"
-    tested = [a for a in found if a.rival.outcome in (HIGHER, LOWER, UNCLEAR)]
+    tested = [a for a in found if a.rival.outcome in (HIGHER, LOWER, UNCLEAR, EQUAL)]
     told = [regimen_label(a.regimen) for a in tested if a.rival.against == baseline]
     tested = [a for a in tested if a.rival.against != baseline]
     sentences = []
@@ -209,7 +222,8 @@ def _rival_sentences(facts: Facts, subject: str, found: Sequence[Answer]) -> lis
         return sentences
     parts = []
     for outcome, verb in ((HIGHER, "beat"), (LOWER, "fell behind"), (UNCLEAR, "")):
-        mine = [answer for answer in tested if answer.rival.outcome == outcome]
+        same = (outcome, EQUAL) if outcome == UNCLEAR else (outcome,)
+        mine = [answer for answer in tested if answer.rival.outcome in same]
         if not mine:
             continue
         if outcome == UNCLEAR:

@@ -15,20 +15,22 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, MINUS, Design, Facts, Picture, records
+from synthtrial.report.inference import EQUAL, HIGHER, LOWER, UNCLEAR, UNTESTED, sign_of
 from synthtrial.report.style import VARIABLES
-from synthtrial.report.verdict import (
-    HIGHER,
-    LOWER,
-    UNCLEAR,
-    UNTESTED,
-    Answer,
-    Finding,
-    outcome_of,
-    readable,
-)
+from synthtrial.report.verdict import Answer, Finding, readable
 
-WORDS = {HIGHER: "higher", LOWER: "lower", UNCLEAR: "no clear difference", UNTESTED: "untested"}
-SYMBOLS = {HIGHER: "▲", LOWER: "▼", UNCLEAR: "≈", UNTESTED: "?"}
+WORDS = {
+    HIGHER: "higher",
+    LOWER: "lower",
+    EQUAL: "no difference that matters",
+    UNCLEAR: "no clear difference",
+    UNTESTED: "untested",
+}
+SYMBOLS = {HIGHER: "▲", LOWER: "▼", EQUAL: "=", UNCLEAR: "≈", UNTESTED: "?"}
+#: Spreads of arms are called unlike below this p value.
+UNLIKE = 0.05
+#: Of an interval that is clear of zero, but not once corrected for regimens and classes.
+HINTS = {HIGHER: "△", LOWER: "▽"}
 STAMP_TEXTS = {
     "LEAKY": "the generator, a filter or pretrained weights saw test or validation groups, or "
     "nobody knows: the numbers are no evidence",
@@ -150,10 +152,16 @@ def number(value: float, *, signed: bool = False) -> str:
     return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", MINUS)
 
 
+def symbol_of(outcome: str, low: float, high: float) -> str:
+    """Return the mark of a difference with its simultaneous interval."""
+    hint = HINTS.get(sign_of(low, high), "") if outcome == UNCLEAR else ""
+    return hint or SYMBOLS[outcome]
+
+
 def results_view(
     facts: Facts, table: pd.DataFrame, colours: Mapping[str, str], *, differences: bool = False
 ) -> list[GroupView]:
-    """Lay out :func:`tables.results_table` or :func:`tables.differences_table` for people."""
+    """Lay out :func:`tables.results_table` or :func:`inference.differences_table` for people."""
     columns = targets(facts.design)
     keyed = {
         (float(row["regimen"]), row["arm"], row["scope"], row["class_name"]): row
@@ -189,9 +197,13 @@ def results_view(
 def _mean_cell(row: Mapping[str, object]) -> CellView:
     low, high, n, df = _floats(row, "low", "high", "n", "df")
     best = bool(row["best"])
+    interval = f"{number(low)} to {number(high)}" if not math.isnan(low) else "no interval"
+    spread_p, own_low, own_high = _floats(row, "spread_p", "own_low", "own_high")
+    if spread_p < UNLIKE and not math.isnan(own_low):
+        interval += f" † {number(own_low)} to {number(own_high)}"
     return CellView(
         number(_floats(row, "mean")[0]),
-        f"{number(low)} to {number(high)}" if not math.isnan(low) else "no interval",
+        interval,
         "best" if best else "",
         "★" if best else "",
         int(n),
@@ -200,15 +212,15 @@ def _mean_cell(row: Mapping[str, object]) -> CellView:
 
 
 def _difference_cell(row: Mapping[str, object]) -> CellView:
-    difference, low, high, n, df = _floats(row, "difference", "low", "high", "n", "df")
-    outcome = outcome_of(low, high)
+    difference, low, high, n, df = _floats(row, "difference", "joint_low", "joint_high", "n", "df")
+    outcome = str(row["outcome"])
     return CellView(
         number(difference, signed=True),
         f"{number(low, signed=True)} to {number(high, signed=True)}"
         if not math.isnan(low)
         else "no interval",
         outcome,
-        SYMBOLS[outcome],
+        symbol_of(outcome, low, high),
         int(n),
         int(df),
     )
@@ -271,7 +283,7 @@ def _forest(finding: Finding, reach: float, than: str = "") -> ForestView | None
     return ForestView(
         WORDS[finding.outcome],
         finding.outcome,
-        SYMBOLS[finding.outcome],
+        symbol_of(finding.outcome, finding.low, finding.high),
         number(finding.difference, signed=True) + (interval if known else ""),
         place(finding.low if known else finding.difference),
         place(finding.high if known else finding.difference),

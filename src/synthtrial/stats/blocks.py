@@ -208,7 +208,9 @@ def block_table(
 
     Args:
         values: scores.
-        arms, draws, replicates: of each score.
+        arms: of each score.
+        draws: of each score.
+        replicates: of each score.
         order: of the columns; arms without a score have a column of NaN.
     """
     single = len(set(draws)) <= 1

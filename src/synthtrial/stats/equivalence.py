@@ -11,6 +11,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_GRID = 500
 
 
 @dataclass(frozen=True)
@@ -92,22 +101,36 @@ def effect_size(
     """
     if n < 3 or not standard_error > 0:
         return EffectSize(math.nan, math.nan, math.nan, n)
-    from scipy.special import gammaln, nctdtrinc
+    from scipy.special import gammaln
 
     df, t, tail = n - 1, estimate / standard_error, (1.0 - confidence) / 2.0
     factor = math.exp(float(gammaln(df / 2) - gammaln((df - 1) / 2))) / math.sqrt(df / 2)
-    # The function knows positive noncentralities only from its lower side: turn t to be positive.
     scale, size = factor / math.sqrt(n), abs(t)
-    low, high = _noncentrality(df, 1.0 - tail, size), float(nctdtrinc(df, tail, size))
+    low, high = _noncentrality(df, 1.0 - tail, size), _noncentrality(df, tail, size)
     if t < 0:
         low, high = -high, -low
     return EffectSize(t * scale, low * scale, high * scale, n)
 
 
 def _noncentrality(df: int, probability: float, t: float) -> float:
-    """Return the noncentrality at which ``t`` is the quantile, negative where it has to be."""
-    from scipy.optimize import brentq
-    from scipy.special import nctdtr
+    """Return the noncentrality at which ``t`` is the quantile.
 
-    low, high = -5.0, t + 5.0
-    return float(brentq(lambda nc: float(nctdtr(df, nc, t)) - probability, low, high))
+    ``P(T <= t) = E[Phi(t sqrt(chi2 / df) - nc)]`` over a grid of equally likely values of chi2:
+    scipy's own function is NaN in many places where ``t`` is large.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtr
+
+    threshold_Q = t * _scales(df)
+    reach = 10.0 * math.sqrt(1.0 + t * t / (2.0 * df)) + abs(t)
+    return float(
+        brentq(lambda nc: float(ndtr(threshold_Q - nc).mean()) - probability, -reach, reach)
+    )
+
+
+@lru_cache(maxsize=64)
+def _scales(df: int) -> NDArray[np.float64]:
+    """Return equally likely values of sqrt(chi2 / df)."""
+    from scipy.special import chdtri
+
+    return np.sqrt(chdtri(df, (np.arange(_GRID) + 0.5) / _GRID) / df)

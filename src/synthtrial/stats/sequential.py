@@ -1,8 +1,8 @@
 """Replicating until an interval is narrow enough, without losing its coverage.
 
 Whoever looks after each replicate and stops once the t interval is narrow stops where the spread
-happens to look small: the interval covers less often than it says (Anscombe 1953; about .93 in
-place of .95 from ten replicates on, see ``make coverage``). Stein (*A two-sample test for a linear
+happens to look small: the interval covers less often than it says (Anscombe 1953;
+``make coverage`` shows how much less). Stein (*A two-sample test for a linear
 hypothesis whose power is independent of the variance*, Annals of Mathematical Statistics
 16:243-258, 1945) has the remedy: the spread is estimated from the first ``n0`` blocks alone. It
 says how many blocks are needed in all, and stays in the interval whatever comes after. As the mean

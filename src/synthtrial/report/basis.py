@@ -1,0 +1,88 @@
+"""What a table of differences rests on: the declared questions, what varied, and how often."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from synthtrial.data.regimens import regimen_label
+from synthtrial.report.facts import DASH, Design, Facts, count_text, listing
+from synthtrial.report.findings import target_name
+
+#: What differs from draw to draw and from replicate to replicate, as the protocol has it.
+_OF_DRAWS = ("the subset of the training images", "the validation set")
+_OF_MADE = ("the generator", "its images")
+_UNDECLARED = (
+    "No primary question was declared before the results were seen (the setting "
+    "statistics.primary), so everything here is exploratory: it suggests what to test, and proves "
+    "nothing."
+)
+_OF_SEEDS = ("initialisation", "order of images", "random transforms")
+
+
+def declared_sentences(design: Design) -> list[str]:
+    """Say what was asked before the results were seen, and that all else is exploratory."""
+    if design.primary is None:
+        return [_UNDECLARED]
+    asked = design.primary
+    what = target_name(design, asked.scope, asked.class_name)
+    places = listing([regimen_label(regimen) for regimen in asked.regimens])
+    text = (
+        f"Declared as the primary question: does {asked.arm} change {what} against "
+        f"{design.baseline}, with {places} of the training images? Differences below "
+        f"{design.margin:g} do not matter."
+    )
+    if len(asked.regimens) > 1:
+        text += f" It is asked {len(asked.regimens)} times, and corrected for that."
+    return [text, "Everything else is exploratory."]
+
+
+def basis_text(facts: Facts, table: pd.DataFrame) -> str:
+    """Say what a replicate varied, how many there are, and the degrees of freedom.
+
+    Args:
+        facts: the study.
+        table: rows of :func:`synthtrial.report.inference.differences_table`.
+    """
+    design, varied = facts.design, varied_text(facts.design)
+    if table.empty:
+        return varied
+    unit = str(table.unit.iloc[0])
+    counts, freedom = _span(table.blocks), _span(table.df)
+    spreads = set(table.spread)
+    if spreads == {"own"}:
+        how = "each difference with the spread of its own blocks"
+    elif spreads == {"pooled"}:
+        how = "one spread for all arms, as there are too few blocks for one each"
+        how = how if design.spread == "auto" else "one spread for all arms"
+    else:
+        how = "spreads of their own where blocks suffice"
+    noun = unit if counts == "1" else f"{unit}s"
+    return f"{varied} n = {counts} {noun}, {freedom} degrees of freedom ({how})."
+
+
+def varied_text(design: Design) -> str:
+    """Say what differs from one independent repetition to the next."""
+    seeds = [*_OF_SEEDS]
+    if design.draws == 1:
+        held = "subset and validation set"
+        held += ", generator and made images" if design.synthetic_arms else ""
+        varied = f"Between replicates varied {listing(seeds)}. They share one draw, with one {held}"
+        varied += ": all that is said holds for these and no others."
+    else:
+        drawn = [*_OF_DRAWS, *(_OF_MADE if design.trains_generators else ())]
+        varied = f"Between draws varied {listing([*drawn, *seeds])}."
+        if design.replicates > design.draws:
+            varied += (
+                f" The {count_text(design.replicates, 'replicate')} of "
+                f"{count_text(design.draws, 'draw')} are averaged within each draw first: they "
+                "share its generator, which counts once."
+                if design.synthetic_arms
+                else f" The {count_text(design.replicates, 'replicate')} are averaged within "
+                f"each of {count_text(design.draws, 'draw')} first."
+            )
+    return varied
+
+
+def _span(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low}" if low == high else f"{low}{DASH}{high}"

@@ -1,0 +1,249 @@
+"""Whether what the intervals suppose is true, and how answers that suppose less compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthtrial.data.regimens import regimen_label
+from synthtrial.report.facts import DASH, Design, Facts, listing, records
+from synthtrial.report.findings import target_name, targets_of
+from synthtrial.report.inference import blocks_of
+from synthtrial.report.tables import by_target
+from synthtrial.report.views import number
+from synthtrial.stats.assumptions import brown_forsythe, robustness
+from synthtrial.stats.contrasts import all_pairs
+
+#: Most arms whose pairs are all compared: their number grows with the square.
+MOST_ARMS = 16
+
+
+def assumptions_table(
+    facts: Facts, results: pd.DataFrame, differences: pd.DataFrame
+) -> pd.DataFrame:
+    """Return tests of what intervals suppose, for every difference that the page shows.
+
+    Args:
+        facts: the study.
+        results: of :func:`synthtrial.report.tables.long_results`.
+        differences: of :func:`synthtrial.report.inference.differences_table`.
+
+    Returns:
+        Columns regimen, arm, scope, class_name, spread_p (Brown and Forsythe: the arms have one
+        spread), spread_ratio (largest over smallest), difference, low, high (as in the
+        differences), welch_low, welch_high, welch_p (unpaired, unequal spreads: what the blog's
+        comparison of groups becomes without one spread), p_normal (Shapiro and Wilk, of the
+        differences between blocks), p_signed_rank (Wilcoxon, of no difference), low_without,
+        high_without (range of the difference when any one block is left out), skewness.
+    """
+    design, rows = facts.design, []
+    keyed = {
+        (row["regimen"], row["scope"], row["class_name"], row["arm"]): row
+        for row in records(differences[differences.baseline == design.baseline])
+    }
+    for (regimen, scope, class_name), group in by_target(results):
+        if (scope, class_name) not in targets_of(design):
+            continue
+        scores = {str(arm): part.value.to_numpy() for arm, part in group.groupby("arm")}
+        spread = brown_forsythe(list(scores.values()))
+        table = blocks_of(group, design.arm_names)
+        for arm in design.arm_names:
+            row = keyed.get((regimen, scope, class_name, arm))
+            if row is None:
+                continue
+            columns = [table.arms.index(name) for name in (arm, design.baseline)]
+            delta = table.values_BA[:, columns[0]] - table.values_BA[:, columns[1]]
+            found = robustness(delta[~np.isnan(delta)])
+            place = {"regimen": regimen, "arm": arm, "scope": scope, "class_name": class_name}
+            place |= {"spread_p": spread.p_value, "spread_ratio": spread.ratio}
+            place |= {name: row[name] for name in ("difference", "low", "high")}
+            place |= _welch(scores[arm], scores[design.baseline], design.confidence)
+            rows.append(place | vars(found))
+    columns_ = (
+        "regimen arm scope class_name spread_p spread_ratio difference low high welch_low "
+        "welch_high welch_p p_normal p_signed_rank low_without high_without skewness"
+    )
+    return pd.DataFrame(rows, columns=columns_.split())
+
+
+def _welch(scores: np.ndarray, baseline: np.ndarray, confidence: float) -> dict[str, float]:
+    nan = math.nan
+    flat = np.ptp(scores) == 0 and np.ptp(baseline) == 0 if scores.size and baseline.size else True
+    if min(scores.size, baseline.size) < 2 or flat:
+        return {"welch_low": nan, "welch_high": nan, "welch_p": nan}
+    from scipy.stats import ttest_ind
+
+    found: Any = ttest_ind(scores, baseline, equal_var=False)
+    ends = found.confidence_interval(confidence)
+    return {
+        "welch_low": float(ends.low),
+        "welch_high": float(ends.high),
+        "welch_p": float(found.pvalue),
+    }
+
+
+def pairs_table(facts: Facts, results: pd.DataFrame) -> pd.DataFrame:
+    """Compare all pairs of arms in what is judged first (Tukey's family).
+
+    Returns:
+        Columns regimen, scope, class_name, arm, baseline (the other arm), difference, low, high,
+        joint_low, joint_high, p_value, p_adjusted, blocks, df, spread; empty for more than
+        :data:`MOST_ARMS` arms.
+    """
+    design, rows = facts.design, []
+    scope, class_name = targets_of(design)[0]
+    if design.primary is not None:
+        scope, class_name = design.primary.scope, design.primary.class_name
+    mine = results[(results.scope == scope) & (results.class_name == class_name)]
+    for (regimen, _, _), group in by_target(mine) if len(design.arms) <= MOST_ARMS else ():
+        table = blocks_of(group, design.arm_names)
+        rows += [
+            {
+                "regimen": regimen,
+                "scope": scope,
+                "class_name": class_name,
+                "arm": pair.arm,
+                "baseline": pair.baseline,
+                "difference": pair.estimate,
+                "low": pair.low,
+                "high": pair.high,
+                "joint_low": pair.joint_low,
+                "joint_high": pair.joint_high,
+                "p_value": pair.p_value,
+                "p_adjusted": pair.p_adjusted,
+                "blocks": pair.n,
+                "df": pair.df,
+                "spread": pair.spread,
+            }
+            for pair in all_pairs(
+                table.values_BA, table.arms, spread=design.spread, confidence=design.confidence
+            )
+        ]
+    columns = (
+        "regimen scope class_name arm baseline difference low high joint_low joint_high p_value "
+        "p_adjusted blocks df spread"
+    )
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def pair_sentences(facts: Facts, table: pd.DataFrame) -> list[str]:
+    """Say for each training set which pairs of arms differ, all pairs taken together."""
+    alpha = 1.0 - facts.design.confidence
+    sentences = []
+    for regimen in facts.design.regimens:
+        mine = table[table.regimen == regimen]
+        if mine.empty:
+            continue
+        above: dict[str, list[str]] = {}
+        for row in records(mine[mine.p_adjusted < alpha]):
+            pair = (row["arm"], row["baseline"])
+            better, worse = pair if row["difference"] > 0 else pair[::-1]
+            above.setdefault(better, []).append(worse)
+        parts = [
+            f"{arm} above {listing(above[arm])}" for arm in facts.design.arm_names if arm in above
+        ]
+        text = "; ".join(parts) if parts else "no two arms can be told apart"
+        sentences.append(f"{regimen_label(regimen)}: {text}.")
+    return sentences
+
+
+def assumptions_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, str, list[str]]]:
+    """Return a line for each training set and arm of the target that is judged first.
+
+    Returns:
+        The training set, the arm, and the texts of: p of one spread, p of normal differences, the
+        difference with its interval, by Welch, p of the signed ranks, the range without one block.
+    """
+    design = facts.design
+    scope, class_name = first_target(design)
+    mine = table[(table.scope == scope) & (table.class_name == class_name)]
+    lines = []
+    for row in records(mine):
+        cells = [
+            _p(row["spread_p"]),
+            _p(row["p_normal"]),
+            _interval(row["difference"], row["low"], row["high"]),
+            _ends(row["welch_low"], row["welch_high"]),
+            _p(row["p_signed_rank"]),
+            _ends(row["low_without"], row["high_without"]),
+        ]
+        lines.append((regimen_label(row["regimen"]), str(row["arm"]), cells))
+    return lines
+
+
+def first_target(design: Design) -> tuple[str, str]:
+    """Return scope and class of what is judged first: the primary question's, or the summary."""
+    if design.primary is not None:
+        return design.primary.scope, design.primary.class_name
+    return targets_of(design)[0]
+
+
+def first_target_name(design: Design) -> str:
+    """Name what is judged first."""
+    return target_name(design, *first_target(design))
+
+
+def doubts(facts: Facts, table: pd.DataFrame) -> list[str]:
+    """Say in words where an assumption fails at the 1 % level, or another method disagrees."""
+    sentences = []
+    alpha = 1.0 - facts.design.confidence
+    scope, class_name = first_target(facts.design)
+    mine = table[(table.scope == scope) & (table.class_name == class_name)]
+    unlike = sorted({row["regimen"] for row in records(mine[mine.spread_p < alpha])})
+    if unlike:
+        places = listing([regimen_label(regimen) for regimen in unlike])
+        sentences.append(
+            f"At {places} the arms differ in spread (Brown and Forsythe), so that intervals from "
+            "one spread for all do not hold there; those with a spread of their own do."
+        )
+    skewed = [
+        f"{row['arm']} at {regimen_label(row['regimen'])}"
+        for row in records(mine[mine.p_normal < alpha / 5])
+    ]
+    if skewed:
+        sentences.append(
+            f"The differences of {listing(skewed)} are not normal (Shapiro and Wilk, p < "
+            f"{alpha / 5:g}); the signed ranks suppose less."
+        )
+    turned = [
+        f"{row['arm']} at {regimen_label(row['regimen'])}"
+        for row in records(mine)
+        if (row["low"] > 0 and row["low_without"] <= 0)
+        or (row["high"] < 0 and row["high_without"] >= 0)
+    ]
+    if turned:
+        sentences.append(f"Leaving out a single block turns the sign of {listing(turned)}.")
+    return sentences
+
+
+def view_headings() -> Sequence[str]:
+    """Return the headings of :func:`assumptions_view`'s texts."""
+    return (
+        "one spread, p",
+        "normal, p",
+        "difference",
+        "Welch, unpaired",
+        "signed ranks, p",
+        "without any one block",
+    )
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return DASH
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _ends(low: float, high: float) -> str:
+    if math.isnan(low):
+        return DASH
+    return f"{number(low, signed=True)} to {number(high, signed=True)}"
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    text = number(value, signed=True)
+    return text if math.isnan(low) else f"{text} ({_ends(low, high)})"

@@ -1,0 +1,276 @@
+"""What the study found: one plain sentence for each arm, training set and target.
+
+A sentence says what the intervals allow and nothing else: that an arm helps, that it hurts, that it
+makes no difference larger than the declared margin, or that there are not enough seeds, and then
+about how many more would settle it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from synthtrial.data.regimens import regimen_label
+from synthtrial.report.facts import Design, Facts, listing, records
+from synthtrial.report.inference import (
+    EQUAL,
+    HIGHER,
+    LOWER,
+    MISSING,
+    PRIMARY,
+    UNCLEAR,
+    UNTESTED,
+    sign_of,
+)
+from synthtrial.report.verdict import readable
+from synthtrial.report.views import number
+from synthtrial.stats.contrasts import OWN_FROM
+from synthtrial.stats.power import blocks_for_width
+
+#: The verdicts of the sentences, by outcome.
+VERDICTS = {
+    HIGHER: "helps",
+    LOWER: "hurts",
+    EQUAL: "no difference",
+    UNCLEAR: "not enough seeds",
+    UNTESTED: "not enough seeds",
+    MISSING: "unknown",
+}
+#: More seeds than this are called "more than", as the estimate of their number is a rough one.
+_MANY = 1000
+#: Replicates that are advised where there is no spread to tell their number from.
+_ADVISED = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of one difference.
+
+    Attributes:
+        role: ``primary`` or ``exploratory``.
+        regimen, arm, baseline, scope, class_name, metric: what is compared where.
+        outcome: as in :func:`synthtrial.report.inference.differences_table`.
+        verdict: the outcome as people say it.
+        sentence: in full.
+        difference, low, high: with the interval of this one alone; None where unknown.
+        joint_low, joint_high: with the simultaneous interval.
+        p_value, p_corrected: of no difference, alone and corrected for all that is asked.
+        margin: below which differences do not matter.
+        blocks, unit, df, n: what the interval rests on.
+        more: further blocks that would about settle it; None where nothing is to be settled or the
+            number is unknown.
+        stamps: of either arm.
+    """
+
+    role: str
+    regimen: float
+    arm: str
+    baseline: str
+    scope: str
+    class_name: str
+    metric: str
+    outcome: str
+    verdict: str
+    sentence: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    joint_low: float | None
+    joint_high: float | None
+    p_value: float | None
+    p_corrected: float | None
+    margin: float
+    blocks: int
+    unit: str
+    df: int
+    n: int
+    more: int | None
+    stamps: tuple[str, ...]
+
+
+def findings(facts: Facts, differences: pd.DataFrame) -> list[Finding]:
+    """Return the findings of every arm, training set and target that the page shows.
+
+    Args:
+        facts: the study.
+        differences: of :func:`synthtrial.report.inference.differences_table`.
+
+    Returns:
+        The primary ones first, then by arm, training set and target, in the study's order.
+    """
+    design = facts.design
+    keyed = {
+        (row["arm"], row["regimen"], row["scope"], row["class_name"]): row
+        for row in records(differences[differences.baseline == design.baseline])
+    }
+    found = [
+        _finding(design, row)
+        for arm in design.arm_names
+        for regimen in design.regimens
+        for scope, class_name in targets_of(design)
+        if (row := keyed.get((arm, regimen, scope, class_name))) is not None
+    ]
+    return sorted(found, key=lambda finding: finding.role != PRIMARY)  # stable
+
+
+def targets_of(design: Design) -> list[tuple[str, str]]:
+    """Return scope and class of what is judged, the summary first."""
+    several = len(design.minority) > 1
+    found = [("minority", "")] if several and not design.overall_is_minority else []
+    if not (design.overall_is_minority and len(design.minority) == 1):
+        found.append(("overall", ""))
+    return [*found, *(("class", name) for name in design.minority)]
+
+
+def target_name(design: Design, scope: str, class_name: str) -> str:
+    """Name what is judged: ``recall on 8``, ``accuracy over all classes``."""
+    if scope == "class":
+        return f"{readable(design.class_metric)} on {class_name}"
+    if scope == "minority":
+        return f"{readable(design.class_metric)} on {listing(list(design.minority))}"
+    return f"{readable(design.overall_metric)} over {design.overall_scope}"
+
+
+def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
+    """Return about how many further blocks would settle what an interval leaves open.
+
+    Settled is what clears zero, or what is surely below the margin: whichever takes fewer, if the
+    difference is as it was estimated and its spread stays what it is. The factor by which
+    simultaneous intervals are wider is kept.
+
+    Returns:
+        None where there is no spread to go by.
+    """
+    error, blocks = float(row["standard_error"]), int(row["blocks"])
+    if not error > 0 or blocks < 2:
+        return None
+    deviation, size = error * math.sqrt(blocks), abs(float(row["difference"]))
+    alone, joint = row["high"] - row["low"], row["joint_high"] - row["joint_low"]
+    wider = max(1.0, float(joint / alone)) if alone > 0 else 1.0
+    needed = [
+        blocks_for_width(deviation * wider, 2.0 * reach, confidence=design.confidence)
+        for reach in (size, design.margin - size)
+        if reach > 1e-3 * design.margin
+    ]
+    if not needed:
+        return None
+    return max(min(needed), OWN_FROM, blocks + 1) - blocks
+
+
+def _finding(design: Design, row: Mapping[str, Any]) -> Finding:
+    outcome = str(row["outcome"])
+    more = more_blocks(design, row) if outcome in (UNCLEAR, UNTESTED) else None
+    return Finding(
+        role=row["role"],
+        regimen=row["regimen"],
+        arm=row["arm"],
+        baseline=row["baseline"],
+        scope=row["scope"],
+        class_name=row["class_name"],
+        metric=row["metric"],
+        outcome=outcome,
+        verdict=VERDICTS[outcome],
+        sentence=_sentence(design, row, more),
+        difference=_known(row["difference"]),
+        low=_known(row["low"]),
+        high=_known(row["high"]),
+        joint_low=_known(row["joint_low"]),
+        joint_high=_known(row["joint_high"]),
+        p_value=_known(row["p_value"]),
+        p_corrected=_known(row["p_holm"]),
+        margin=design.margin,
+        blocks=int(row["blocks"]),
+        unit=row["unit"],
+        df=int(row["df"]),
+        n=int(row["n"]),
+        more=more,
+        stamps=tuple(stamp for stamp in str(row["stamps"]).split(",") if stamp),
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
+    arm, baseline, outcome = row["arm"], row["baseline"], row["outcome"]
+    what = target_name(design, row["scope"], row["class_name"])
+    difference = float(row["difference"])
+    place = f"With {regimen_label(row['regimen'])} of the training images"
+    if row["regimen"] > 1:
+        place = f"With {regimen_label(row['regimen'])}"
+    seen = number(difference, signed=True)
+    if outcome == UNTESTED:
+        return (
+            f"{place}, {arm} is not tested: one {row['unit']} shows no spread. {what} differed by "
+            f"{seen} from {baseline}; `{design.replicate_command} --to {_ADVISED}` would tell more."
+        )
+    low, high = float(row["joint_low"]), float(row["joint_high"])
+    between = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    if outcome in (HIGHER, LOWER):
+        verb = "helps" if outcome == HIGHER else "hurts"
+        moved = "higher" if outcome == HIGHER else "lower"
+        small = ""
+        if max(abs(low), abs(high)) < design.margin:
+            small = f", though by less than the {design.margin:g} that matters here"
+        return (
+            f"{place}, {arm} {verb}: {what} is {number(abs(difference))} {moved} than with "
+            f"{baseline} ({between}){small}."
+        )
+    if outcome == EQUAL:
+        return (
+            f"{place}, {arm} makes no difference larger than {design.margin:g}: {what} differs by "
+            f"{seen} from {baseline} ({between})."
+        )
+    hint = ""
+    if sign_of(low, high) != UNCLEAR:
+        hint = " The interval lies on one side of zero, but not once all questions are counted."
+    return (
+        f"{place}, there are not enough {_units(design, row)} to say whether {arm} helps: {what} "
+        f"differs by {seen} from {baseline}, and {between} is possible.{hint}"
+        f"{_more_text(design, row, more)}"
+    )
+
+
+def _units(design: Design, row: Mapping[str, Any]) -> str:
+    return "seeds" if row["unit"] == "replicate" or design.draws == design.replicates else "draws"
+
+
+def _more_text(design: Design, row: Mapping[str, Any], more: int | None) -> str:
+    if more is None:
+        return ""
+    units = _units(design, row)
+    if more > _MANY:
+        return f" More than {_MANY:,} more {units} would be needed to settle it."
+    word = units if more > 1 else units[:-1]
+    return f" About {rounded(more):,} more {word} would settle it."
+
+
+def rounded(number: int) -> int:
+    """Round up to two digits: the number of seeds that are needed is a rough one."""
+    if number < 100:
+        return number
+    unit: int = 10 ** (len(str(number)) - 2)
+    return -(-number // unit) * unit
+
+
+def as_json(facts: Facts, found: Sequence[Finding]) -> str:
+    """Write findings for programs, with the design that they answer."""
+    design = facts.design
+    declared = None if design.primary is None else asdict(design.primary)
+    whole = {
+        "study": design.name,
+        "baseline": design.baseline,
+        "primary": declared,
+        "family": list(design.family) or [a for a in design.arm_names if a != design.baseline],
+        "margin": design.margin,
+        "confidence": design.confidence,
+        "finished": facts.finished,
+        "findings": [asdict(finding) for finding in found],
+    }
+    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,279 @@
+"""Differences between arms with everything that is inferred from them.
+
+What is independent is a block (:func:`synthtrial.stats.blocks.block_table`). Of the declared
+question nothing is asked but itself, at each of its regimens: its p values are corrected for those
+(Holm). Everything else is exploratory: the arms of the family are compared with the baseline
+together (Dunnett), and p values are corrected over regimens and classes of interest on top (Holm by
+families).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthtrial.report.facts import Design, Facts, records
+from synthtrial.report.tables import by_target, cell_stamps, long_results, order_stamps
+from synthtrial.stats.blocks import BlockTable, block_table
+from synthtrial.stats.contrasts import Comparison, compare
+from synthtrial.stats.equivalence import effect_size, equivalence
+from synthtrial.stats.multiplicity import holm
+from synthtrial.stats.pooled import student_quantile
+from synthtrial.stats.sequential import stein_interval
+
+PRIMARY, EXPLORATORY = "primary", "exploratory"
+HIGHER, LOWER, EQUAL, UNCLEAR = "higher", "lower", "equal", "unclear"
+UNTESTED, MISSING = "untested", "missing"
+
+COLUMNS = [
+    "regimen",
+    "arm",
+    "baseline",
+    "scope",
+    "class_name",
+    "metric",
+    "role",
+    "difference",
+    "low",
+    "high",
+    "standard_error",
+    "df",
+    "p_value",
+    "joint_low",
+    "joint_high",
+    "p_adjusted",
+    "p_holm",
+    "outcome",
+    "p_not_worse",
+    "p_equivalent",
+    "effect_size",
+    "effect_low",
+    "effect_high",
+    "blocks",
+    "unit",
+    "higher_in",
+    "n",
+    "spread",
+    "varies_with",
+    "stamps",
+]
+
+
+def differences_table(
+    facts: Facts, results: pd.DataFrame | None = None, baselines: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the difference of each arm from the baseline.
+
+    Args:
+        facts: the study.
+        results: of :func:`synthtrial.report.tables.long_results`, or a frame of the same columns.
+        baselines: arms to compare with; by default the study's baseline. What is corrected for its
+            number is the comparisons with that one only.
+
+    Returns:
+        Columns regimen, arm, baseline, scope, class_name, metric, role (``primary`` or
+        ``exploratory``), difference, low, high (interval of this difference alone),
+        standard_error, df, p_value (of this one alone), joint_low, joint_high, p_adjusted
+        (simultaneous: over the regimens of the primary question, or over the arms of the family),
+        p_holm (corrected over regimens and classes as well: what decides ``outcome``), outcome
+        (``higher``, ``lower``, ``equal``: surely smaller than the margin, ``unclear``,
+        ``untested``), p_not_worse, p_equivalent (one-sided tests against the margin), effect_size,
+        effect_low, effect_high (in units of the spread of the difference between blocks), blocks,
+        unit (``draw`` or ``replicate``), higher_in (blocks), n (replicates), spread, varies_with,
+        stamps (of either arm).
+    """
+    results = long_results(facts) if results is None else results
+    design = facts.design
+    baselines = (design.baseline,) if baselines is None else baselines
+    stamps = cell_stamps(facts)
+    rows = []
+    for (regimen, scope, class_name), group in by_target(results):
+        table = blocks_of(group, design.arm_names)
+        sizes = group.arm.value_counts()
+        for baseline in baselines:
+            joint = baseline == design.baseline and _is_shown(design, scope, class_name)
+            for found in _comparisons(table, design, baseline, joint):
+                touched = [stamps.get((n, regimen), "").split(",") for n in (found.arm, baseline)]
+                place = {
+                    "regimen": regimen,
+                    "scope": scope,
+                    "class_name": class_name,
+                    "metric": group.metric.iloc[0],
+                    "stamps": ",".join(order_stamps({s for part in touched for s in part if s})),
+                    "role": EXPLORATORY,
+                    "unit": table.unit,
+                    "varies_with": "draw and seed" if table.unit == "draw" else "seed",
+                    "n": int(min(sizes[found.arm], sizes[baseline])),
+                }
+                if _is_primary(design, found, regimen, scope, class_name):
+                    found = _primary(design, found, table)
+                    place["role"] = PRIMARY
+                rows.append(place | _row(found, design.margin))
+    found_rows = pd.DataFrame(rows, columns=[c for c in COLUMNS if c not in _LATER])
+    return _decided(found_rows, design)
+
+
+_LATER = ("p_holm", "outcome")
+#: Scopes whose differences are those of scores.
+_SCORES = ("overall", "minority", "class", "all", "majority")
+
+
+def blocks_of(group: pd.DataFrame, arms: Sequence[str]) -> BlockTable:
+    """Lay the scores of one regimen and target out by blocks and arms."""
+    return block_table(
+        group.value, group.arm.tolist(), group.draw.tolist(), group.replicate.tolist(), arms
+    )
+
+
+def _is_shown(design: Design, scope: str, class_name: str) -> bool:
+    """Whether a target is one that the page shows: others are only in files, and not adjusted."""
+    return scope != "class" or class_name in design.minority
+
+
+def _comparisons(table: BlockTable, design: Design, baseline: str, joint: bool) -> list[Comparison]:
+    """Compare each arm with the baseline: those of the family together, the others each alone."""
+    others = [arm for arm in table.arms if arm != baseline]
+    family = [arm for arm in others if joint and (not design.family or arm in design.family)]
+    groups = [[(arm, baseline) for arm in family]]
+    groups += [[(arm, baseline)] for arm in others if arm not in family]
+    found = {
+        c.arm: c
+        for pairs in groups
+        for c in compare(
+            table.values_BA, table.arms, pairs, spread=design.spread, confidence=design.confidence
+        )
+    }
+    return [found[arm] for arm in others if arm in found]
+
+
+def _is_primary(
+    design: Design, found: Comparison, regimen: float, scope: str, class_name: str
+) -> bool:
+    asked = design.primary
+    return (
+        asked is not None
+        and (asked.arm, design.baseline) == (found.arm, found.baseline)
+        and (asked.scope, asked.class_name) == (scope, class_name)
+        and regimen in asked.regimens
+    )
+
+
+def _primary(design: Design, found: Comparison, table: BlockTable) -> Comparison:
+    """Return the comparison by itself, simultaneous over the regimens in which it is asked."""
+    assert design.primary is not None
+    if design.pilot is not None:
+        found = _by_rule(found, table, design.pilot)
+    regimens = len(design.primary.regimens)
+    half = math.nan
+    if found.df > 0:
+        level = 1.0 - (1.0 - design.confidence) / regimens  # Bonferroni
+        half = student_quantile(level, found.df) * found.standard_error
+    return dataclasses.replace(
+        found,
+        joint_low=found.estimate - half,
+        joint_high=found.estimate + half,
+        p_adjusted=min(1.0, regimens * found.p_value),
+    )
+
+
+def _by_rule(found: Comparison, table: BlockTable, pilot: int) -> Comparison:
+    """Judge by the spread of the first blocks where their number was chosen from these (Stein)."""
+    columns = [table.arms.index(name) for name in (found.arm, found.baseline)]
+    delta_B = table.values_BA[:, columns[0]] - table.values_BA[:, columns[1]]
+    number_B = np.array(table.blocks)[~np.isnan(delta_B)]
+    first = int((number_B < pilot).sum())
+    if first < 2:
+        return found
+    stein = stein_interval(delta_B[~np.isnan(delta_B)], first, confidence=found.confidence)
+    return dataclasses.replace(
+        found,
+        estimate=stein.estimate,
+        standard_error=stein.standard_error,
+        df=stein.df,
+        low=stein.low,
+        high=stein.high,
+        p_value=stein.p_value,
+        spread="own",
+    )
+
+
+def _row(found: Comparison, margin: float) -> dict[str, Any]:
+    against = equivalence(found.estimate, found.standard_error, max(found.df, 0), margin)
+    size = effect_size(found.estimate, found.standard_error, found.n, found.confidence)
+    return {
+        "arm": found.arm,
+        "baseline": found.baseline,
+        "difference": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "standard_error": found.standard_error,
+        "df": found.df,
+        "p_value": found.p_value,
+        "joint_low": found.joint_low,
+        "joint_high": found.joint_high,
+        "p_adjusted": found.p_adjusted,
+        "p_not_worse": against.p_not_worse,
+        "p_equivalent": against.p_value,
+        "effect_size": size.d,
+        "effect_low": size.low,
+        "effect_high": size.high,
+        "blocks": found.n,
+        "higher_in": found.n_higher,
+        "spread": found.spread,
+    }
+
+
+def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """Correct p values over regimens and classes, and say what each row shows."""
+    table = table.copy()
+    for column in ("p_holm", "equal_holm"):
+        table[column] = np.nan
+    family = np.where(table.baseline == design.baseline, table.scope, "")
+    family = np.where(table.role == PRIMARY, PRIMARY, family)
+    shown = [_is_shown(design, row["scope"], row["class_name"]) for row in records(table)]
+    for name in {label for label in family if label}:
+        mine = (family == name) & np.array(shown, dtype=bool)
+        asked = list(zip(table.regimen[mine], table.class_name[mine], strict=True))
+        single = name == PRIMARY  # one question a regimen, so nothing is adjusted within
+        p = table.p_value[mine] if single else table.p_adjusted[mine]
+        table.loc[mine, "p_holm"] = holm(p.to_numpy(dtype=float), asked)
+        equal = table.p_equivalent[mine].to_numpy(dtype=float)
+        if not single:
+            sizes = pd.Series(asked).map(pd.Series(asked).value_counts()).to_numpy()
+            equal = np.minimum(equal * sizes, 1.0)  # Bonferroni within the family
+        table.loc[mine, "equal_holm"] = holm(equal, asked)
+    # The margin is one of scores, and of no other figures that are compared like them.
+    table["equal_holm"] = table.equal_holm.where(table.scope.isin(_SCORES), 1.0)
+    alpha = 1.0 - design.confidence
+    table["outcome"] = [outcome_of(row, alpha) for row in records(table)]
+    return table[COLUMNS]
+
+
+def outcome_of(row: dict[str, Any], alpha: float) -> str:
+    """Say what a difference shows, from its corrected p values where it has any.
+
+    Args:
+        row: difference, low, high, p_value, p_holm, p_equivalent, equal_holm.
+        alpha: probability of a false alarm.
+    """
+    if math.isnan(row["low"]):
+        return UNTESTED
+    p = row["p_value"] if math.isnan(row["p_holm"]) else row["p_holm"]
+    if math.isnan(p):  # all blocks differ by the very same amount
+        return sign_of(row["low"], row["high"])
+    if p < alpha:
+        return HIGHER if row["difference"] > 0 else LOWER
+    equal = row["p_equivalent"] if math.isnan(row["equal_holm"]) else row["equal_holm"]
+    return EQUAL if equal < alpha else UNCLEAR
+
+
+def sign_of(low: float, high: float) -> str:
+    """Say on which side of zero an interval lies."""
+    if math.isnan(low):
+        return UNTESTED
+    return HIGHER if low > 0 else LOWER if high < 0 else UNCLEAR

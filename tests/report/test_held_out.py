@@ -91,8 +91,8 @@ def test_the_floor_is_told_with_what_it_rests_on(sure):
     assert floor_sentence(sure, "minority") == (
         "However many seeds: with this test set (90 images that count here, each by itself, as the "
         "data name no groups) an interval of a difference in recall of 8 and 9 that holds for "
-        "other test sets too cannot be narrower than about ±0.053 (standard at 100 %) to ±0.100 "
-        "(oversample_matched at 10 %)."
+        "other test sets too cannot be narrower than about ±0.100 for oversample_matched at 10 %, "
+        "and ±0.053 for standard at 100 %."
     )
     assert "(45 images" in floor_sentence(sure, "class", "8")
     assert "difference in recall of 8 that" in floor_sentence(sure, "class", "8")
@@ -104,8 +104,15 @@ def test_groups_are_counted_where_there_are_any(fabricate):
     assert floor_sentence(grouped, "overall") == (
         "However many seeds: with this test set (1,200 images that count here, in 1,200 groups) an "
         "interval of a difference in accuracy that holds for other test sets too cannot be "
-        "narrower than about ±0.024 (standard)."
+        "narrower than about ±0.024 for standard."
     )
+
+
+def test_differences_that_show_no_floor_are_counted_and_not_called_zero(sure):
+    table = sure.test_errors.copy()
+    table.loc[(table.arm == "standard") & (table.regimen == 1.0), "shared_error"] = 0.0
+    text = floor_sentence(dataclasses.replace(sure, test_errors=table), "minority")
+    assert "and ±0.053 for gan at 100 %; for 1 of 16 differences no floor shows yet." in text
 
 
 def test_where_replicates_share_no_error_no_floor_is_claimed(fabricate):

@@ -46,7 +46,8 @@ def influence_of(
 
     Args:
         name: of the metric.
-        scores_NK, targets_NK: what the metric is computed from; its value is ``estimates_R``.
+        scores_NK: as the metric takes them, whose value is ``estimates_R``.
+        targets_NK: likewise.
         groups: of the rows.
         multi_label: whether a row may hold several classes.
 

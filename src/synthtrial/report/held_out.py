@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _KEYS = ("regimen", "arm", "baseline", "scope", "class_name")
+_SMALLEST = 0.00025  # error whose interval is written as ±0.000
 #: Columns that :func:`with_test_set` adds.
 ADDED = (
     "test_error",
@@ -93,7 +94,8 @@ def floor_sentence(facts: Facts, scope: str, class_name: str = "") -> str:
         class_name: of scope ``class``.
 
     Returns:
-        A sentence over all regimens and arms; empty where nothing is known.
+        A sentence with the highest and the lowest floor over all regimens and arms; empty where
+        nothing is known.
     """
     design, table = facts.design, facts.test_errors
     mine = table[
@@ -110,17 +112,20 @@ def floor_sentence(facts: Facts, scope: str, class_name: str = "") -> str:
         what += f" of {listing(list(design.minority))}"
     elif class_name:
         what += f" of {class_name}"
-    ends = [_end(facts, row) for row in records(mine.iloc[[0, -1]])]
-    span = ends[0] if len(mine) == 1 or ends[0] == ends[1] else " to ".join(ends)
     place = f"this test set ({_rests_on(mine)})"
-    if float(mine.shared_error.iloc[-1]) == 0:
+    seen = mine[mine.shared_error > _SMALLEST]
+    if seen.empty:
         return (
             f"For differences in {what}, {place} sets no floor that these replicates could show: "
             "where arms differ on it, they do so otherwise in every replicate."
         )
+    ends = [_end(facts, row) for row in records(seen.iloc[[-1, 0][: len(seen)]])]
+    hidden = len(mine) - len(seen)
+    rest = f"; for {hidden} of {count_text(len(mine), 'difference')} no floor shows yet"
     return (
         f"However many seeds: with {place} an interval of a difference in {what} that holds for "
-        f"other test sets too cannot be narrower than about {span}."
+        f"other test sets too cannot be narrower than about {', and '.join(ends)}"
+        f"{rest if hidden else ''}."
     )
 
 
@@ -137,7 +142,7 @@ def _end(facts: Facts, row: Mapping[str, Any]) -> str:
     half = floor_width(row["shared_error"], facts.design.confidence) / 2
     several = len(facts.design.regimens) > 1
     where = f" at {regimen_label(row['regimen'])}" if several else ""
-    return f"±{number(half)} ({row['arm']}{where})"
+    return f"±{number(half)} for {row['arm']}{where}"
 
 
 def _added(row: Mapping[str, Any], test: Mapping[str, Any] | None, confidence: float) -> list[Any]:

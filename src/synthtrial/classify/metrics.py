@@ -21,7 +21,7 @@ Scores = NDArray[np.float64]
 Metric = Callable[..., "float | np.floating | Scores"]
 Values = float | None | dict[str, float | None]
 
-_SMALLEST = 1e-7  # probability whose logarithm is taken
+SMALLEST = 1e-7  # probability whose logarithm is taken
 _THRESHOLD = 0.5  # of a multi-label score that counts as "yes"
 
 
@@ -35,7 +35,7 @@ def accuracy(scores_NK: Scores, targets_NK: Scores, *, multi_label: bool) -> flo
 
 def recall(scores_NK: Scores, targets_NK: Scores, *, multi_label: bool) -> Scores:
     """Fraction of each class's positives that are recognised, shape (K,)."""
-    return _fraction(_predictions(scores_NK, multi_label), targets_NK == 1)
+    return _fraction(predictions(scores_NK, multi_label), targets_NK == 1)
 
 
 def balanced_accuracy(scores_NK: Scores, targets_NK: Scores, *, multi_label: bool) -> float:
@@ -43,7 +43,7 @@ def balanced_accuracy(scores_NK: Scores, targets_NK: Scores, *, multi_label: boo
 
     With several labels a row, the mean over classes of (sensitivity + specificity) / 2.
     """
-    predictions_NK = _predictions(scores_NK, multi_label)
+    predictions_NK = predictions(scores_NK, multi_label)
     values_K = _fraction(predictions_NK, targets_NK == 1)
     if multi_label:
         values_K = (values_K + _fraction(~predictions_NK, targets_NK == 0)) / 2
@@ -93,7 +93,7 @@ def neg_log_loss(scores_NK: Scores, targets_NK: Scores, *, multi_label: bool) ->
 
     Of one class a row, the mean over rows; of several, over rows and known labels.
     """
-    scores = np.clip(scores_NK, _SMALLEST, 1 - _SMALLEST)
+    scores = np.clip(scores_NK, SMALLEST, 1 - SMALLEST)
     if not multi_label:
         return _mean(np.log(scores[targets_NK == 1]))
     likelihood_NK = np.where(targets_NK == 1, np.log(scores), np.log1p(-scores))
@@ -138,10 +138,9 @@ def evaluate(
     scores_NK = probabilities(logits_NK, multi_label=multi_label)
     targets = np.asarray(targets_NK, dtype=np.float64)
     results: dict[str, Values] = {}
-    certain = targets if uncertain_NK is None else np.where(uncertain_NK, math.nan, targets)
     for name in names:
-        judged = certain if _component(name).certain else targets
-        values = np.asarray(_metric(name)(scores_NK, judged, multi_label=multi_label))
+        judged = judged_by(name, targets, uncertain_NK)
+        values = np.asarray(function_of(name)(scores_NK, judged, multi_label=multi_label))
         if values.ndim == 0:
             results[name] = _defined(values)
         elif values.shape == (len(classes),):
@@ -182,12 +181,25 @@ def _component(name: str) -> Component:
 
 
 @cache
-def _metric(name: str) -> Metric:
+def function_of(name: str) -> Metric:
+    """Return what computes a metric.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     metric: Metric = _component(name).load()
     return metric
 
 
-def _predictions(scores_NK: Scores, multi_label: bool) -> NDArray[np.bool_]:
+def judged_by(name: str, targets_NK: Scores, uncertain_NK: NDArray[np.bool_] | None) -> Scores:
+    """Return the targets that a metric is given: some leave out labels that are uncertain."""
+    if uncertain_NK is None or not _component(name).certain:
+        return targets_NK
+    return np.where(uncertain_NK, math.nan, targets_NK)
+
+
+def predictions(scores_NK: Scores, multi_label: bool) -> NDArray[np.bool_]:
+    """Return what is said of each row and class: the highest score alone, or each from one half."""
     if multi_label:
         return np.asarray(scores_NK >= _THRESHOLD)
     return np.asarray(scores_NK.argmax(1)[:, None] == np.arange(scores_NK.shape[1]))

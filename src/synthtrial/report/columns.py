@@ -132,6 +132,24 @@ CHOSEN_COLUMNS = {
     "target": "str",  # class that it was chosen for, "" where for all
 }
 
+#: What the test set alone makes unsure, of a mean or of a difference of means over replicates.
+TEST_ERROR_COLUMNS = {
+    "regimen": "float64",
+    "arm": "str",
+    "baseline": "str",  # what it is compared with; "" for the arm's own mean
+    "scope": "str",  # overall | minority | class
+    "class_name": "str",  # "" unless scope is class
+    "metric": "str",
+    "standard_error": "float64",  # over other test sets, of just these trained networks
+    "shared_error": "float64",  # the part of it that more replicates do not average away
+    "df": "float64",
+    "groups": "int64",  # that the metric rests on here
+    "rows": "int64",  # images, likewise
+    "n": "int64",  # units that are averaged
+    "unit": "str",  # draw | replicate
+    "method": "str",
+}
+
 
 def empty(columns: Mapping[str, str]) -> pd.DataFrame:
     """Return a frame of these columns and types without rows."""

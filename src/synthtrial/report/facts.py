@@ -24,6 +24,7 @@ from synthtrial.report.columns import (
     QUALITY_COLUMNS,
     SHORTFALL_COLUMNS,
     SYNTHETIC_COLUMNS,
+    TEST_ERROR_COLUMNS,
     empty,
 )
 
@@ -287,6 +288,8 @@ class Facts:
         lost: label and message of tasks that failed and that no trial waited for.
         maps: where a classifier looks; None where no maps were made, or not yet.
         published: printed results to be shown beside these.
+        test_errors: how sure the test set is, from kept logits (``TEST_ERROR_COLUMNS``).
+        test_errors_missing: sentences on why it is not known, of everything or of some.
     """
 
     design: Design
@@ -312,6 +315,8 @@ class Facts:
     lost: tuple[tuple[str, str], ...] = ()
     maps: Maps | None = None
     published: Published | None = None
+    test_errors: pd.DataFrame = field(default_factory=lambda: empty(TEST_ERROR_COLUMNS))
+    test_errors_missing: str = ""
 
     @property
     def finished(self) -> bool:

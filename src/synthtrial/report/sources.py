@@ -7,6 +7,7 @@ which share trials in one store do not mislabel each other's.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from synthtrial.report.columns import (
 from synthtrial.report.composite import compose, compose_curves
 from synthtrial.report.description import describe
 from synthtrial.report.facts import Design, Facts
+from synthtrial.report.held_out_errors import find_errors
 from synthtrial.report.made import count_tasks, find_pictures, judged, lost, trained, unreadable
 from synthtrial.report.planned import planned_trials
 from synthtrial.store.artifacts import Store, read_artifact
@@ -68,7 +70,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     own = [name for name, arm in study.arms.items() if arm.settings.fit_on == "subset"]
     mine = trials[(trials.draw == 0) & trials.n_real.notna() & trials.arm.isin(own)]
     measured = mine.groupby("regimen").n_real.first()
-    return Facts(
+    facts = Facts(
         design=design,
         trials=trials,
         class_scores=class_scores,
@@ -94,6 +96,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         **judged(study, store, plan),
         **trained(study, store, plan),
     )
+    return dataclasses.replace(facts, **find_errors(store, plan, planned, facts))
 
 
 def _matching(records: pa.Table, trial_ids: pd.Series) -> pa.Table:

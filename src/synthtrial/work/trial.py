@@ -19,6 +19,7 @@ from synthtrial.classify.metrics import Values, evaluate
 from synthtrial.classify.saving import CLASSIFIER, write_network
 from synthtrial.classify.training import FitResult, build_model, fit
 from synthtrial.config import TrainingConfig
+from synthtrial.data import predictions
 from synthtrial.data.lineage import LEAKY, check_lineage
 from synthtrial.graph import keeps_weights
 from synthtrial.identity import canonical_json, code_digest
@@ -286,16 +287,10 @@ def _keep_logits(
     classes: tuple[str, ...],
 ) -> None:
     """Commit the logits of a trial on validation and test, named by sample and class."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     inputs = {"dataset": task.payload["dataset"], "split": task.payload["split"]}
-    with draft(context.store, "predictions", task.id, inputs=inputs) as made:
+    with draft(context.store, predictions.KIND, task.id, inputs=inputs) as made:
         for role, logits in logits_NK.items():
-            columns: dict[str, Any] = {"sample_id": sample_ids[role].tolist()}
-            columns |= {f"logit.{name}": logits[:, k] for k, name in enumerate(classes)}
-            path = made.path / f"{role}.parquet"
-            pq.write_table(pa.table(columns), path, write_page_checksum=True)
+            predictions.write_predictions(made.path, role, sample_ids[role], logits, classes)
 
 
 def _about(task: Task, study: Study, context: Context) -> dict[str, Any]:

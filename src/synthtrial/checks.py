@@ -138,10 +138,11 @@ def _statistics_problems(study: Study) -> Iterator[str]:
     asked = [("statistics.primary.arm", primary.arm)] if primary.arm is not None else []
     asked += [("statistics.family", name) for name in statistics.family]
     for where, name in asked:
+        undeclared = " Or null, to declare nothing." if where.endswith("arm") else ""
         if name not in others:
             yield (
                 f"{where}: '{name}' is no arm that is compared with the baseline "
-                f"'{statistics.baseline}': {suggest(str(name), others)}"
+                f"'{statistics.baseline}': {suggest(str(name), others)}{undeclared}"
             )
     if len(set(statistics.family)) != len(statistics.family):
         yield f"statistics.family names an arm twice: {statistics.family}"

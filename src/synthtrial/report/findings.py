@@ -30,7 +30,7 @@ from synthtrial.report.inference import (
 from synthtrial.report.verdict import readable
 from synthtrial.report.views import number
 from synthtrial.stats.contrasts import OWN_FROM
-from synthtrial.stats.power import blocks_for_width
+from synthtrial.stats.power import blocks_for_difference
 
 #: The verdicts of the sentences, by outcome.
 VERDICTS = {
@@ -61,7 +61,10 @@ class Finding:
         joint_low, joint_high: with the simultaneous interval.
         p_value, p_corrected: of no difference, alone and corrected for all that is asked.
         margin: below which differences do not matter.
-        blocks, unit, df, n: what the interval rests on.
+        both_low, both_high, both_holds: the interval over other test sets as well, and what it
+            holds; None and empty where the test set's own error is unknown.
+        floor: width that this interval cannot go below, however many seeds.
+        blocks, unit, df, n: what the intervals rest on.
         more: further blocks that would about settle it; None where nothing is to be settled or the
             number is unknown.
         stamps: of either arm.
@@ -85,6 +88,10 @@ class Finding:
     p_value: float | None
     p_corrected: float | None
     margin: float
+    both_low: float | None
+    both_high: float | None
+    both_holds: str
+    floor: float | None
     blocks: int
     unit: str
     df: int
@@ -98,7 +105,8 @@ def findings(facts: Facts, differences: pd.DataFrame) -> list[Finding]:
 
     Args:
         facts: the study.
-        differences: of :func:`synthtrial.report.inference.differences_table`.
+        differences: of :func:`synthtrial.report.inference.differences_table`, with the test set's
+            part (:func:`synthtrial.report.held_out.with_test_set`).
 
     Returns:
         The primary ones first, then by arm, training set and target, in the study's order.
@@ -139,9 +147,9 @@ def target_name(design: Design, scope: str, class_name: str) -> str:
 def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
     """Return about how many further blocks would settle what an interval leaves open.
 
-    Settled is what clears zero, or what is surely below the margin: whichever takes fewer, if the
-    difference is as it was estimated and its spread stays what it is. The factor by which
-    simultaneous intervals are wider is kept.
+    Settled is what is told from zero, or what is surely below the margin: whichever takes fewer,
+    with a power of four in five, if the difference is as it was estimated and its spread stays what
+    it is. The factor by which simultaneous intervals are wider is kept.
 
     Returns:
         None where there is no spread to go by.
@@ -153,7 +161,7 @@ def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
     alone, joint = row["high"] - row["low"], row["joint_high"] - row["joint_low"]
     wider = max(1.0, float(joint / alone)) if alone > 0 else 1.0
     needed = [
-        blocks_for_width(deviation * wider, 2.0 * reach, confidence=design.confidence)
+        blocks_for_difference(deviation * wider, reach, alpha=1.0 - design.confidence)
         for reach in (size, design.margin - size)
         if reach > 1e-3 * design.margin
     ]
@@ -184,6 +192,10 @@ def _finding(design: Design, row: Mapping[str, Any]) -> Finding:
         p_value=_known(row["p_value"]),
         p_corrected=_known(row["p_holm"]),
         margin=design.margin,
+        both_low=_known(row["both_low"]),
+        both_high=_known(row["both_high"]),
+        both_holds=str(row["both_holds"]),
+        floor=_known(row["floor"]),
         blocks=int(row["blocks"]),
         unit=row["unit"],
         df=int(row["df"]),
@@ -220,12 +232,12 @@ def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
             small = f", though by less than the {design.margin:g} that matters here"
         return (
             f"{place}, {arm} {verb}: {what} is {number(abs(difference))} {moved} than with "
-            f"{baseline} ({between}){small}."
+            f"{baseline} ({between}){small}.{_elsewhere(row)}"
         )
     if outcome == EQUAL:
         return (
             f"{place}, {arm} makes no difference larger than {design.margin:g}: {what} differs by "
-            f"{seen} from {baseline} ({between})."
+            f"{seen} from {baseline} ({between}).{_elsewhere(row)}"
         )
     hint = ""
     if sign_of(low, high) != UNCLEAR:
@@ -235,6 +247,20 @@ def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
         f"differs by {seen} from {baseline}, and {between} is possible.{hint}"
         f"{_more_text(design, row, more)}"
     )
+
+
+def _elsewhere(row: Mapping[str, Any]) -> str:
+    """Say what is left of it where the test set could have been another one, as far as known."""
+    low, high = float(row["both_low"]), float(row["both_high"])
+    if math.isnan(low):
+        return ""
+    between = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    if row["outcome"] in (HIGHER, LOWER) and sign_of(low, high) == UNCLEAR:
+        return (
+            f" That holds for this test set; whether it does for other test images cannot be told "
+            f"({between})."
+        )
+    return f" For other test images of the same kind: {between}."
 
 
 def _units(design: Design, row: Mapping[str, Any]) -> str:
@@ -248,7 +274,7 @@ def _more_text(design: Design, row: Mapping[str, Any], more: int | None) -> str:
     if more > _MANY:
         return f" More than {_MANY:,} more {units} would be needed to settle it."
     word = units if more > 1 else units[:-1]
-    return f" About {rounded(more):,} more {word} would settle it."
+    return f" About {rounded(more):,} more {word} would probably settle it."
 
 
 def rounded(number: int) -> int:

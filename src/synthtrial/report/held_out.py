@@ -46,7 +46,7 @@ def with_test_set(facts: Facts, differences: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         facts: the study.
-        differences: of :func:`synthtrial.report.tables.differences_table`; its own columns stay.
+        differences: of :func:`synthtrial.report.inference.differences_table`; its own columns stay.
 
     Returns:
         With columns test_error (over other test sets, of just these trained networks),

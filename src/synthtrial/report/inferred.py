@@ -12,6 +12,7 @@ from synthtrial.report import basis, diagnostics
 from synthtrial.report.facts import Facts
 from synthtrial.report.findings import Finding, target_name, targets_of
 from synthtrial.report.forest_figure import forest_panels
+from synthtrial.report.held_out import floor_sentence
 from synthtrial.report.inference import PRIMARY
 from synthtrial.report.style import Panel
 from synthtrial.report.views import SYMBOLS, symbol_of
@@ -24,6 +25,7 @@ def inferred_tables(
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of these parts by the names of their files."""
     return {
+        "test-errors": facts.test_errors,
         "assumptions": diagnostics.assumptions_table(facts, results, differences),
         "all-pairs": diagnostics.pairs_table(facts, results),
     }
@@ -47,11 +49,14 @@ def inferred_context(
         "finding_groups": _groups(facts, found),
         "forests": drawn(forest_panels(facts, differences)),
         "doubts": diagnostics.doubts(facts, tested),
+        "test-errors": facts.test_errors,
         "assumptions": diagnostics.assumptions_view(facts, tested),
         "assumption_headings": diagnostics.view_headings(),
         "first_target": diagnostics.first_target_name(design),
         "pairs": diagnostics.pair_sentences(facts, tables["all-pairs"]),
         "margin": f"{design.margin:g}",
+        "floor_text": floor_sentence(facts, *diagnostics.first_target(design)),
+        "floor_missing": facts.test_errors_missing,
         "marks": SYMBOLS,
     }
 

@@ -40,6 +40,7 @@ from synthtrial.report import (
 from synthtrial.report.cams import maps_context
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
+from synthtrial.report.held_out import with_test_set
 from synthtrial.report.prevalence import prevalence
 from synthtrial.report.style import Panel, save
 from synthtrial.store.files import TEMPORARY, entries, idle_seconds, storage_errors, temporary_name
@@ -130,7 +131,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
     design = facts.design
     results = tables.long_results(facts)
     means = tables.results_table(facts, results)
-    differences = inference.differences_table(facts, results)
+    differences = with_test_set(facts, inference.differences_table(facts, results))
     blocks = tables.blocks_table(facts)
     configurations = tables.configurations_table(facts)
     allocations = tables.synthetic_summary(facts)

@@ -30,10 +30,10 @@ def test_the_digits_study_is_spelled_out_whole():
     plan = build(load("digits"), None)
     assert kinds(plan) == {
         "prepare": 1,
-        "split": 3,
-        "allocate": 12,
-        "train_gan": 12,
-        "synthesize": 12,
+        "split": 6,
+        "allocate": 24,
+        "train_gan": 24,
+        "synthesize": 24,
         "grid": 360,
         "select": 20,
         "exhibits": 1,
@@ -118,7 +118,8 @@ def test_two_arms_that_do_the_same_are_refused():
 
 def test_more_replicates_keep_the_draws_of_those_there_are():
     cell = Cell("none", 1.0)
-    few, many = load("digits"), load("digits", ["protocol.replicates=20"])
+    three = "protocol.draws=3"
+    few, many = load("digits", [three]), load("digits", [three, "protocol.replicates=20"])
     trials = {}
     for study in (few, many):
         plan = build(study, None)
@@ -158,7 +159,7 @@ def test_where_keeps_the_trials_that_match_and_what_they_need():
 
 
 def test_where_chooses_among_replicates_that_are_still_to_come():
-    whole = build(load("digits"), None)
+    whole = build(load("digits", ["protocol.draws=3"]), None)
     assert narrow(whole, {"arm": "gan"}).undecided == 24
     assert narrow(whole, {"replicate": "0"}).undecided == 20
     assert narrow(whole, {"draw": "1", "regimen": "1"}).undecided == 10

@@ -74,6 +74,7 @@ def record(trial, status):
 def overrides(tmp_path_factory):
     place = tmp_path_factory.mktemp("scale")
     return [
+        "protocol.draws=3",
         f"protocol.replicates={REPLICATES}",
         f"store.path={place / 'store'}",
         f"store.report_path={place / 'reports'}",

@@ -31,7 +31,7 @@ def test_the_digits_study_is_what_its_documentation_says():
     assert list(study.arms) == ["none", "standard", "gan", "class_weights", "oversample_matched"]
     assert len(study.configurations) == 18
     assert study.settings.regimens == [0.1, 0.25, 0.5, 1.0]
-    assert (study.draws, study.settings.protocol.replicates) == (3, 6)
+    assert (study.draws, study.settings.protocol.replicates) == (6, 6)
     assert study.settings.imbalance.classes == study.minority == ["8", "9"]
     assert study.arms["class_weights"].settings.class_weights == "balanced"
     assert study.arms["oversample_matched"].balance == study.arms["gan"].balance
@@ -76,7 +76,8 @@ def test_grid_values_take_the_type_of_the_setting():
 
 
 def test_an_override_of_a_whole_open_section_leaves_nothing_of_it():
-    study = load("digits", ["arms={none: {}, class_weights: {}}", "generator=null"])
+    nothing_asked = "statistics.primary.arm=null"
+    study = load("digits", ["arms={none: {}, class_weights: {}}", "generator=null", nothing_asked])
     assert list(study.arms) == ["none", "class_weights"]
     assert study.generator is None
 
@@ -116,6 +117,12 @@ def test_an_override_of_a_whole_open_section_leaves_nothing_of_it():
         ("gan_training.steps=0", "gan_training.steps is 0"),
         ("engine.workers=-1", "engine.workers is -1; allowed: at least 1"),
         ("store.shard_bytes=0", "store.shard_bytes is 0"),
+        ("statistics.primary.arm=gann", "'gann' is no arm that is compared .* did you mean 'gan'"),
+        ("statistics.primary.arm=none", "'none' is no arm that is compared with the baseline"),
+        ("statistics.primary.regimens=[0.2]", "0.2 is none of the study's regimens"),
+        ("statistics.family=[gan, gan]", "statistics.family names an arm twice"),
+        ("statistics.margin=0", "statistics.margin is 0.*; allowed: above 0"),
+        ("statistics.spread=both", "statistics.spread"),
         ("protocol.draws=0", "protocol.draws is 0"),
         ("regimens=[0]", "give a fraction up to 1 or a whole number"),
         ("regimens=[1.5]", "give a fraction up to 1 or a whole number"),

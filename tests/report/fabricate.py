@@ -165,8 +165,10 @@ def study(
                     for e, t, v in zip(epochs, train * wobble[0], valid * wobble[1], strict=True)
                 ]
     trials = pd.DataFrame(rows)
-    for column in ("best_epoch", "steps", "n_real", "n_added", "seconds"):
+    for column in ("best_epoch", "steps", "n_real", "n_added", "seconds", "threads"):
         trials[column] = 1.0
+    trials["spent_seconds"] = trials.seconds.where(trials.status == "done")
+    trials["device"] = "cpu"
     trials["planned_epochs"] = plan.epochs
     trials["epochs"] = np.where(trials.status == "done", plan.epochs, np.nan)
     trials["code_digest"] = np.where(trials.status == "done", "c0de", "")

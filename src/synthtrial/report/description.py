@@ -71,6 +71,7 @@ def describe(study: Study) -> Design:
         overall_classes=_overall_classes(study),
         uncertain_counts=settings.training.label_policy in ("ones", "smooth"),
         uncertain_text=_uncertain_text(settings.training),
+        unlike_validation=settings.split.validation_made,
     )
 
 

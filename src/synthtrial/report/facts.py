@@ -24,6 +24,7 @@ from synthtrial.report.columns import (
     QUALITY_COLUMNS,
     SHORTFALL_COLUMNS,
     SYNTHETIC_COLUMNS,
+    WORK_COLUMNS,
     empty,
 )
 
@@ -116,6 +117,21 @@ class External:
 
 
 @dataclass(frozen=True)
+class Tariff:
+    """What time on a machine costs.
+
+    Attributes:
+        gpu_hour: price of an hour of one GPU; None where nobody names one.
+        cpu_hour: price of an hour of one processor, alike.
+        trials_per_gpu: trials that share a GPU.
+    """
+
+    gpu_hour: float | None = None
+    cpu_hour: float | None = None
+    trials_per_gpu: int = 1
+
+
+@dataclass(frozen=True)
 class Design:
     """How the study is laid out; nothing here is a result.
 
@@ -132,6 +148,8 @@ class Design:
         overall_classes: classes that a per-class ``overall_metric`` is the mean over; empty: all.
         uncertain_counts: whether an uncertain label counts as a positive one.
         uncertain_text: what it counts as in training, as a predicate.
+        unlike_validation: whether arms are validated on images of unlike kinds, so that their
+            validation scores cannot be compared.
         early_stopping: how grid trials are stopped early, in words; empty where none is.
         generator: what makes the images, in words; empty without one.
         fit_on: rows that generators are fitted on: ``subset``, ``train``, ``original`` or, of
@@ -183,6 +201,7 @@ class Design:
     overall_classes: tuple[str, ...] = ()
     uncertain_counts: bool = False
     uncertain_text: str = "counts as negative"
+    unlike_validation: bool = False
 
     @property
     def overall_scope(self) -> str:
@@ -258,6 +277,8 @@ class Facts:
         lost: label and message of tasks that failed and that no trial waited for.
         maps: where a classifier looks; None where no maps were made, or not yet.
         published: printed results to be shown beside these.
+        work: what cells need beside trials (``WORK_COLUMNS``).
+        tariff: what time costs.
     """
 
     design: Design
@@ -283,6 +304,8 @@ class Facts:
     lost: tuple[tuple[str, str], ...] = ()
     maps: Maps | None = None
     published: Published | None = None
+    work: pd.DataFrame = field(default_factory=lambda: empty(WORK_COLUMNS))
+    tariff: Tariff = Tariff()
 
     @property
     def finished(self) -> bool:

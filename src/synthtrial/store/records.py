@@ -162,6 +162,11 @@ def read_records(store: Store, *, every_attempt: bool = False) -> pa.Table:
     return _one_row_each(table.combine_chunks(), every_attempt)
 
 
+def best_records(table: pa.Table) -> pa.Table:
+    """Return one row for each ``trial_id`` of every attempt, chosen as :func:`read_records` does."""
+    return _one_row_each(table.combine_chunks(), every_attempt=False)
+
+
 def _tables(store: Store) -> list[pa.Table]:
     # Journals first: what is sealed between the two steps then shows up twice, not never.
     rows_of = {}

@@ -24,6 +24,7 @@ from synthtrial import __version__
 from synthtrial.data.regimens import regimen_label
 from synthtrial.identity import code_digest
 from synthtrial.report import (
+    failures,
     figures,
     generators,
     image_figures,
@@ -37,6 +38,7 @@ from synthtrial.report import (
 from synthtrial.report.cams import maps_context
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
+from synthtrial.report.missing import Missing
 from synthtrial.report.prevalence import prevalence
 from synthtrial.report.style import Panel, save
 from synthtrial.store.files import TEMPORARY, entries, idle_seconds, storage_errors, temporary_name
@@ -129,7 +131,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
     configurations = tables.configurations_table(facts)
     allocations = tables.synthetic_summary(facts)
     curves = tables.curves_table(facts)
-    failures = tables.failures_table(facts)
+    broken, missing = failures.failure_tables(facts, results), Missing(facts, results)
     stopped = stopping.stopping_table(facts)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
     extra = parts.extra_tables(facts, results, means, allocations)
@@ -144,7 +146,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             "synthetic-counts": facts.synthetic,
             "configurations": configurations,
             "learning-curves": curves,
-            "failures": failures,
+            **broken,
             **_image_tables(facts, losses),
             **extra,
             **({"early-stopping": stopped} if design.early_stopping else {}),
@@ -182,9 +184,11 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "allocations": _allocation_rows(allocations),
         "several_allocations": allocations.arms.nunique() > 1,
         "targets": views.targets(design),
-        "results": views.results_view(facts, means, styles),
-        "differences": views.results_view(facts, differences, styles, differences=True),
-        "no_results": means.empty,
+        "results": views.results_view(facts, means, styles, missing=missing),
+        "differences": views.results_view(
+            facts, differences, styles, differences=True, missing=missing
+        ),
+        "no_results": not missing.complete,
         "comparisons": int(differences.low.notna().sum()),
         "cell_means": drawn(figures.cell_means(facts, means)),
         "thin_lines": figures.THIN_LINES,
@@ -208,11 +212,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "optimism": _optimism(configurations),
         "early_stopping": stopping.stopping_sentences(facts, stopped),
         "stopped": stopping.stopping_view(facts, stopped) if stopped.stopped.any() else [],
-        "failures": views.failure_view(facts, failures),
-        "broken": int(facts.trials.status.isin(["diverged", "failed", "blocked"]).sum()),
-        "ended": int(facts.trials.status.isin(["done", "stopped", "diverged", "failed"]).sum()),
-        "messages": _messages(failures),
-        "lost": [(label, message[:300]) for label, message in facts.lost],
+        **failures.failure_context(facts, results, broken),
         "regimens": [regimen_label(regimen) for regimen in design.regimens],
         "colours": {arm: views.colour_of(colour) for arm, colour in styles.items()},
         "metric": verdict.readable,
@@ -333,16 +333,6 @@ def _optimism(table: pd.DataFrame) -> str:
     gap = chosen.score - chosen.replicate_score
     size, way = views.number(abs(float(gap.mean()))), "higher" if gap.mean() >= 0 else "lower"
     return f"{size} {way} in the grid than in fresh replicates, on average over {len(chosen)} cells"
-
-
-def _messages(failures: pd.DataFrame) -> list[tuple[str, str, str, str]]:
-    if failures.empty:
-        return []
-    broken = failures[failures.message != ""]
-    return [
-        (regimen_label(row["regimen"]), row["arm"], row["stage"], row["message"][:300])
-        for row in records(broken)
-    ]
 
 
 def _digests(facts: Facts) -> list[str]:

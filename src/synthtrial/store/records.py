@@ -163,7 +163,7 @@ def read_records(store: Store, *, every_attempt: bool = False) -> pa.Table:
 
 
 def best_records(table: pa.Table) -> pa.Table:
-    """Return one row for each ``trial_id`` of every attempt, chosen as :func:`read_records` does."""
+    """Return one row a ``trial_id`` of a table of every attempt, as :func:`read_records` would."""
     return _one_row_each(table.combine_chunks(), every_attempt=False)
 
 

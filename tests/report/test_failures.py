@@ -1,4 +1,4 @@
-"""What ended without a score is counted, tested, bounded, and named wherever a number is missing."""
+"""What ended without a score is counted, tested, bounded, and named where a number is missing."""
 
 import dataclasses
 import math

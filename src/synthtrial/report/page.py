@@ -30,6 +30,7 @@ from synthtrial.report import (
     image_figures,
     parts,
     quality,
+    selection,
     stopping,
     tables,
     verdict,
@@ -40,6 +41,7 @@ from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
 from synthtrial.report.missing import Missing
 from synthtrial.report.prevalence import prevalence
+from synthtrial.report.selection_figure import selection_context
 from synthtrial.report.style import Panel, save
 from synthtrial.store.files import TEMPORARY, entries, idle_seconds, storage_errors, temporary_name
 from synthtrial.store.locks import lock_path, unlock
@@ -132,7 +134,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
     allocations = tables.synthetic_summary(facts)
     curves = tables.curves_table(facts)
     broken, missing = failures.failure_tables(facts, results), Missing(facts, results)
-    stopped = stopping.stopping_table(facts)
+    stopped, tuned = stopping.stopping_table(facts), selection.selection_tables(facts)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
     extra = parts.extra_tables(facts, results, means, allocations)
     _write_tables(
@@ -147,6 +149,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             "configurations": configurations,
             "learning-curves": curves,
             **broken,
+            **tuned,
             **_image_tables(facts, losses),
             **extra,
             **({"early-stopping": stopped} if design.early_stopping else {}),
@@ -209,7 +212,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         "spread": drawn(figures.configuration_spread(facts, configurations)),
         "fresh": design.protocol == "grid_once",
         "by_class": design.select_over == "per_class",
-        "optimism": _optimism(configurations),
+        **selection_context(facts, configurations, tuned, drawn),
         "early_stopping": stopping.stopping_sentences(facts, stopped),
         "stopped": stopping.stopping_view(facts, stopped) if stopped.stopped.any() else [],
         **failures.failure_context(facts, results, broken),
@@ -323,16 +326,6 @@ def _allocation_rows(table: pd.DataFrame) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def _optimism(table: pd.DataFrame) -> str:
-    """Say by how much the chosen configurations' grid score exceeds that of fresh replicates."""
-    chosen = table[(table.chosen > 0) & table.replicate_score.notna()]
-    if chosen.empty:
-        return ""
-    gap = chosen.score - chosen.replicate_score
-    size, way = views.number(abs(float(gap.mean()))), "higher" if gap.mean() >= 0 else "lower"
-    return f"{size} {way} in the grid than in fresh replicates, on average over {len(chosen)} cells"
 
 
 def _digests(facts: Facts) -> list[str]:

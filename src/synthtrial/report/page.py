@@ -24,6 +24,7 @@ from synthtrial import __version__
 from synthtrial.data.regimens import regimen_label
 from synthtrial.identity import code_digest
 from synthtrial.report import (
+    cost,
     failures,
     figures,
     generators,
@@ -135,6 +136,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
     curves = tables.curves_table(facts)
     broken, missing = failures.failure_tables(facts, results), Missing(facts, results)
     stopped, tuned = stopping.stopping_table(facts), selection.selection_tables(facts)
+    costs = cost.cost_tables(facts, differences)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
     extra = parts.extra_tables(facts, results, means, allocations)
     _write_tables(
@@ -150,6 +152,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
             "learning-curves": curves,
             **broken,
             **tuned,
+            **costs,
             **_image_tables(facts, losses),
             **extra,
             **({"early-stopping": stopped} if design.early_stopping else {}),
@@ -215,6 +218,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> str:
         **selection_context(facts, configurations, tuned, drawn),
         "early_stopping": stopping.stopping_sentences(facts, stopped),
         "stopped": stopping.stopping_view(facts, stopped) if stopped.stopped.any() else [],
+        **cost.cost_context(facts, costs),
         **failures.failure_context(facts, results, broken),
         "regimens": [regimen_label(regimen) for regimen in design.regimens],
         "colours": {arm: views.colour_of(colour) for arm, colour in styles.items()},

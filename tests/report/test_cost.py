@@ -138,6 +138,7 @@ def test_failed_tries_count_and_what_is_to_come_does_not(spent):
 def test_times_are_written_so_that_they_can_be_read(hours, text):
     assert cost.time_text(hours) == text
     assert cost.time_text(2.1 / 3600) == "2.1 s"
+    assert cost.time_text(1e-6) == "under 0.1 s"
     assert cost.time_text(1 - 1e-9) == "1.0 h"
 
 

@@ -211,6 +211,8 @@ def time_text(hours: float) -> str:
     if size * 60 >= 0.995:
         return f"{60 * hours:.0f} min" if size * 60 >= 9.95 else f"{60 * hours:.1f} min"
     seconds = 3600 * hours
+    if abs(seconds) < 0.05:
+        return "under 0.1 s"
     return f"{seconds:.0f} s" if size * 3600 >= 9.95 else f"{seconds:.1f} s"
 
 

@@ -190,7 +190,7 @@ def test_the_page_tells_all_of_it(broken, tmp_path):
     page = write_page(broken, tmp_path).read_text("utf-8")
     assert "all 6 failed: OSError: no disk" in page
     assert "66.7\u00a0% (43.7 to 83.7)" in page
-    assert page.count('class="prose flag"') == 5
+    assert page.count('class="prose flag"') == 5 + 3, "those of replicates beside the results too"
     found = {path.name for path in (tmp_path / "tables").iterdir()}
     assert {"failures.csv", "failure-associations.csv", "worst-case.csv"} <= found
     assert "diverged_high" in pd.read_csv(tmp_path / "tables" / "failures.csv").columns

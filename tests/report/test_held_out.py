@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synthtrial.report import tables
+from synthtrial.report import inference, tables
 from synthtrial.report.held_out import ADDED, both_sources, floor_sentence, with_test_set
 
 
@@ -24,7 +24,7 @@ def cell(table, **where):
 
 
 def test_the_interval_of_both_sources_is_wider_and_names_them(sure):
-    plain = tables.differences_table(sure)
+    plain = inference.differences_table(sure)
     table = with_test_set(sure, plain)
     assert table[list(plain.columns)].equals(plain)
     assert (table.both_low < table.low).all()
@@ -47,7 +47,7 @@ def test_the_interval_of_both_sources_is_wider_and_names_them(sure):
 
 def test_with_one_draw_it_holds_the_seed_and_the_test_set(fabricate):
     facts = fabricate.with_test_errors(fabricate.study(draws=1))
-    table = with_test_set(facts, tables.differences_table(facts))
+    table = with_test_set(facts, inference.differences_table(facts))
     assert set(table.both_holds) == {"seed and test set"}
 
 
@@ -63,19 +63,19 @@ def test_a_cell_s_own_mean_has_both_sources_too(sure):
 def test_where_the_test_set_s_part_is_unknown_nothing_is_claimed(sure, fabricate):
     some = sure.test_errors[sure.test_errors.arm != "gan"]
     facts = dataclasses.replace(sure, test_errors=some)
-    table = with_test_set(facts, tables.differences_table(facts))
+    table = with_test_set(facts, inference.differences_table(facts))
     gone = table[table.arm == "gan"]
     assert gone[["test_error", "both_low", "floor"]].isna().all(axis=None)
     assert set(gone.both_holds) == {""}
     assert table[table.arm != "gan"].both_low.notna().all()
     nobody = fabricate.study()
-    assert with_test_set(nobody, tables.differences_table(nobody)).both_low.isna().all()
+    assert with_test_set(nobody, inference.differences_table(nobody)).both_low.isna().all()
     assert floor_sentence(nobody, "overall") == ""
 
 
 def test_one_replicate_has_no_interval_and_no_floor(fabricate):
     facts = fabricate.with_test_errors(fabricate.study(draws=1, replicates=1))
-    table = with_test_set(facts, tables.differences_table(facts))
+    table = with_test_set(facts, inference.differences_table(facts))
     assert table.test_error.notna().all()
     assert table[["both_low", "both_error", "floor"]].isna().all(axis=None)
     assert set(table.both_holds) == {""}
@@ -83,7 +83,7 @@ def test_one_replicate_has_no_interval_and_no_floor(fabricate):
 
 
 def test_no_differences_still_have_the_columns(sure):
-    none = tables.differences_table(sure).iloc[:0]
+    none = inference.differences_table(sure).iloc[:0]
     assert set(ADDED) <= set(with_test_set(sure, none).columns)
 
 
@@ -118,6 +118,6 @@ def test_differences_that_show_no_floor_are_counted_and_not_called_zero(sure):
 def test_where_replicates_share_no_error_no_floor_is_claimed(fabricate):
     facts = fabricate.with_test_errors(fabricate.study(), shared=0.0)
     assert "sets no floor that these replicates could show" in floor_sentence(facts, "overall")
-    table = with_test_set(facts, tables.differences_table(facts))
+    table = with_test_set(facts, inference.differences_table(facts))
     width = table.both_high - table.both_low
     np.testing.assert_allclose(width, table.high - table.low, rtol=1e-9)

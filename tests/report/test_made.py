@@ -138,7 +138,8 @@ def test_one_generator_for_all_regimens_has_none_of_its_own(tmp_path):
 
 def test_generators_of_several_settings_are_told_apart_by_what_differs(tmp_path):
     arms = (
-        "arms={none: {}, early: {synthetic: true, gan_training: {steps: 7, fit_on: original}}, "
+        "statistics.primary.arm=null",
+            "arms={none: {}, early: {synthetic: true, gan_training: {steps: 7, fit_on: original}}, "
         "late: {synthetic: true, gan_training: {steps: 9}}}"
     )
     overrides = ["regimens=[1.0]", "protocol.draws=1", arms]

@@ -166,7 +166,7 @@ def test_an_unfinished_study_is_stamped_and_shows_its_progress(troubled):
 
 
 def test_failures_are_listed_with_their_messages(troubled):
-    assert "3 diverged (" in troubled[1].text
+    assert "3 of 18 diverged" in troubled[1].text
     assert "the loss became nan at step 12" in troubled[1].text
 
 

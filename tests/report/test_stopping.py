@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from synthtrial.report import figures, stopping, tables, verdict, views
+from synthtrial.report import failures, figures, stopping, tables, verdict
 from synthtrial.report.flow import stations
 from synthtrial.report.page import write_page
 
@@ -106,7 +106,9 @@ def test_a_stopped_trial_is_an_end_and_no_failure(stopped):
     assert set(grid.done) == {2}
     assert (grid[["diverged", "failed", "blocked", "waiting"]] == 0).all(axis=None)
     assert (table.message == "").all()
-    assert views.failure_view(stopped, table)[0] == ("none", ["0 of 24"] * 4)
+    (title, rows), _ = failures.failure_view(stopped, failures.rates_table(stopped))
+    assert (title, rows[0][0]) == ("Grid", "none")
+    assert [cell.lines[0][0] for cell in rows[0][1]] == ["0 of 18"] * 4
 
 
 def test_rates_of_failure_are_parts_of_all_that_ended_the_stopped_ones_too(stopped):
@@ -114,7 +116,8 @@ def test_rates_of_failure_are_parts_of_all_that_ended_the_stopped_ones_too(stopp
     table = tables.failures_table(facts)
     (rate,) = table[table.diverged > 0].diverged_rate
     assert rate == pytest.approx(1 / 18)
-    assert "1 diverged (4.2 %) of 24" in views.failure_view(facts, table)[0][1]
+    (_, rows), _ = failures.failure_view(facts, failures.rates_table(facts))
+    assert rows[0][1][0].lines[0][0] == "1 of 18 diverged"
 
 
 def test_what_was_stopped_by_other_code_is_stamped(stopped):

@@ -126,6 +126,9 @@ def test_quality_is_measured_for_every_arm_that_adds_images(bench):
     for task in measured:
         info = read_artifact(bench.store, "quality", task.id).info
         assert set(info["classes"]) == {"8", "9"}
+        assert info["seconds"] > 0
+        assert info["device"].startswith(("cpu", "cuda"))
+        assert (info["threads"], info["processes"]) == (1, 1)
         quality = info["classes"]["8"]
         assert quality["n_heldout"] > 10
         assert quality["n_made"] == (5 if "small" in task.label else 12)

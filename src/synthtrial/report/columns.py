@@ -24,7 +24,10 @@ TRIAL_COLUMNS = {
     "steps": "float64",
     "n_real": "float64",
     "n_added": "float64",
-    "seconds": "float64",
+    "seconds": "float64",  # wall time of the try that counts
+    "spent_seconds": "float64",  # of every try that left a record, this one included
+    "threads": "float64",
+    "device": "str",  # such as cpu or cuda, "" where not recorded
     "code_digest": "str",
     "stamps": "str",  # comma-separated
     "message": "str",
@@ -123,6 +126,19 @@ LOSS_COLUMNS = {
     "step": "int64",
     "generator_loss": "float64",  # means over the steps since the row before
     "discriminator_loss": "float64",
+}
+#: What cells need beside trials: a row for each task and cell that needs it.
+WORK_COLUMNS = {
+    "task_id": "str",
+    "kind": "str",  # reference | train_gan | synthesize | filter | assess
+    "arm": "str",
+    "regimen": "float64",
+    "draw": "int64",
+    "state": "str",  # done | failed | waiting (or never started)
+    "seconds": "float64",  # wall time of every try that left a word of it; NaN where none did
+    "processes": "float64",  # that shared it; NaN where not recorded
+    "threads": "float64",  # of each of them
+    "device": "str",
 }
 CHOSEN_COLUMNS = {
     "arm": "str",

@@ -76,6 +76,7 @@ def describe(study: Study) -> Design:
         margin=settings.statistics.margin,
         spread=settings.statistics.spread,
         replicate_command=study.command("replicate"),
+        unlike_validation=settings.split.validation_made,
     )
 
 

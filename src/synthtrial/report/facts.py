@@ -25,6 +25,7 @@ from synthtrial.report.columns import (
     SHORTFALL_COLUMNS,
     SYNTHETIC_COLUMNS,
     TEST_ERROR_COLUMNS,
+    WORK_COLUMNS,
     empty,
 )
 
@@ -133,6 +134,21 @@ class External:
 
 
 @dataclass(frozen=True)
+class Tariff:
+    """What time on a machine costs.
+
+    Attributes:
+        gpu_hour: price of an hour of one GPU; None where nobody names one.
+        cpu_hour: price of an hour of one processor, alike.
+        trials_per_gpu: trials that share a GPU.
+    """
+
+    gpu_hour: float | None = None
+    cpu_hour: float | None = None
+    trials_per_gpu: int = 1
+
+
+@dataclass(frozen=True)
 class Design:
     """How the study is laid out; nothing here is a result.
 
@@ -156,6 +172,8 @@ class Design:
         pilot: blocks that the number of replicates was chosen from by a rule about the width of an
             interval (:mod:`synthtrial.stats.sequential`); None without one.
         replicate_command: what is typed to have more replicates, up to their number.
+        unlike_validation: whether arms are validated on images of unlike kinds, so that their
+            validation scores cannot be compared.
         early_stopping: how grid trials are stopped early, in words; empty where none is.
         generator: what makes the images, in words; empty without one.
         fit_on: rows that generators are fitted on: ``subset``, ``train``, ``original`` or, of
@@ -213,6 +231,7 @@ class Design:
     spread: Literal["auto", "own", "pooled"] = "auto"
     pilot: int | None = None
     replicate_command: str = "synthtrial replicate STUDY"
+    unlike_validation: bool = False
 
     @property
     def overall_scope(self) -> str:
@@ -290,6 +309,8 @@ class Facts:
         published: printed results to be shown beside these.
         test_errors: how sure the test set is, from kept logits (``TEST_ERROR_COLUMNS``).
         test_errors_missing: sentences on why it is not known, of everything or of some.
+        work: what cells need beside trials (``WORK_COLUMNS``).
+        tariff: what time costs.
     """
 
     design: Design
@@ -317,6 +338,8 @@ class Facts:
     published: Published | None = None
     test_errors: pd.DataFrame = field(default_factory=lambda: empty(TEST_ERROR_COLUMNS))
     test_errors_missing: str = ""
+    work: pd.DataFrame = field(default_factory=lambda: empty(WORK_COLUMNS))
+    tariff: Tariff = Tariff()
 
     @property
     def finished(self) -> bool:

@@ -24,6 +24,8 @@ from synthtrial import __version__
 from synthtrial.data.regimens import regimen_label
 from synthtrial.identity import code_digest
 from synthtrial.report import (
+    cost,
+    failures,
     figures,
     findings,
     generators,
@@ -32,6 +34,7 @@ from synthtrial.report import (
     inferred,
     parts,
     quality,
+    selection,
     stopping,
     tables,
     verdict,
@@ -41,7 +44,9 @@ from synthtrial.report.cams import maps_context
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.flow import flow
 from synthtrial.report.held_out import with_test_set
+from synthtrial.report.missing import Missing
 from synthtrial.report.prevalence import prevalence
+from synthtrial.report.selection_figure import selection_context
 from synthtrial.report.style import Panel, save
 from synthtrial.store.files import TEMPORARY, entries, idle_seconds, storage_errors, temporary_name
 from synthtrial.store.locks import lock_path, unlock
@@ -136,8 +141,9 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
     configurations = tables.configurations_table(facts)
     allocations = tables.synthetic_summary(facts)
     curves = tables.curves_table(facts)
-    failures = tables.failures_table(facts)
-    stopped = stopping.stopping_table(facts)
+    broken, missing = failures.failure_tables(facts, results), Missing(facts, results)
+    stopped, tuned = stopping.stopping_table(facts), selection.selection_tables(facts)
+    costs = cost.cost_tables(facts, differences)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
     extra = parts.extra_tables(facts, results, means, allocations)
     extra |= inferred.inferred_tables(facts, results, differences)
@@ -153,7 +159,9 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
             "synthetic-counts": facts.synthetic,
             "configurations": configurations,
             "learning-curves": curves,
-            "failures": failures,
+            **broken,
+            **tuned,
+            **costs,
             **_image_tables(facts, losses),
             **extra,
             **({"early-stopping": stopped} if design.early_stopping else {}),
@@ -191,9 +199,11 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
         "allocations": _allocation_rows(allocations),
         "several_allocations": allocations.arms.nunique() > 1,
         "targets": views.targets(design),
-        "results": views.results_view(facts, means, styles),
-        "differences": views.results_view(facts, differences, styles, differences=True),
-        "no_results": means.empty,
+        "results": views.results_view(facts, means, styles, missing=missing),
+        "differences": views.results_view(
+            facts, differences, styles, differences=True, missing=missing
+        ),
+        "no_results": not missing.complete,
         "cell_means": drawn(figures.cell_means(facts, means)),
         "thin_lines": figures.THIN_LINES,
         "learning_curves": [
@@ -214,14 +224,11 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
         "spread": drawn(figures.configuration_spread(facts, configurations)),
         "fresh": design.protocol == "grid_once",
         "by_class": design.select_over == "per_class",
-        "optimism": _optimism(configurations),
+        **selection_context(facts, configurations, tuned, drawn),
         "early_stopping": stopping.stopping_sentences(facts, stopped),
         "stopped": stopping.stopping_view(facts, stopped) if stopped.stopped.any() else [],
-        "failures": views.failure_view(facts, failures),
-        "broken": int(facts.trials.status.isin(["diverged", "failed", "blocked"]).sum()),
-        "ended": int(facts.trials.status.isin(["done", "stopped", "diverged", "failed"]).sum()),
-        "messages": _messages(failures),
-        "lost": [(label, message[:300]) for label, message in facts.lost],
+        **cost.cost_context(facts, costs),
+        **failures.failure_context(facts, results, broken),
         "regimens": [regimen_label(regimen) for regimen in design.regimens],
         "colours": {arm: views.colour_of(colour) for arm, colour in styles.items()},
         "metric": verdict.readable,
@@ -333,26 +340,6 @@ def _allocation_rows(table: pd.DataFrame) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def _optimism(table: pd.DataFrame) -> str:
-    """Say by how much the chosen configurations' grid score exceeds that of fresh replicates."""
-    chosen = table[(table.chosen > 0) & table.replicate_score.notna()]
-    if chosen.empty:
-        return ""
-    gap = chosen.score - chosen.replicate_score
-    size, way = views.number(abs(float(gap.mean()))), "higher" if gap.mean() >= 0 else "lower"
-    return f"{size} {way} in the grid than in fresh replicates, on average over {len(chosen)} cells"
-
-
-def _messages(failures: pd.DataFrame) -> list[tuple[str, str, str, str]]:
-    if failures.empty:
-        return []
-    broken = failures[failures.message != ""]
-    return [
-        (regimen_label(row["regimen"]), row["arm"], row["stage"], row["message"][:300])
-        for row in records(broken)
-    ]
 
 
 def _digests(facts: Facts) -> list[str]:

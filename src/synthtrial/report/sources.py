@@ -36,8 +36,9 @@ from synthtrial.report.facts import Design, Facts
 from synthtrial.report.held_out_errors import find_errors
 from synthtrial.report.made import count_tasks, find_pictures, judged, lost, trained, unreadable
 from synthtrial.report.planned import planned_trials
+from synthtrial.report.spending import seconds_by_task, tariff_of, work_done
 from synthtrial.store.artifacts import Store, read_artifact
-from synthtrial.store.records import read_records
+from synthtrial.store.records import best_records, read_records
 from synthtrial.store.records_schema import METRIC_COLUMNS, OVERALL
 from synthtrial.study import Study
 from synthtrial.tasks import Task
@@ -46,7 +47,7 @@ from synthtrial.upstream import allocate_task
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NUMBERS = ("epochs", "best_epoch", "steps", "n_real", "n_added", "seconds")
+_NUMBERS = ("epochs", "best_epoch", "steps", "n_real", "n_added", "seconds", "threads")
 
 
 def gather(study: Study, store: Store, plan: Plan) -> Facts:
@@ -59,9 +60,11 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     design = describe(study)
     named = study.settings.statistics.published
     planned = planned_trials(plan, store)
-    records = _matching(read_records(store), planned.trial_id)
+    tries = read_records(store, every_attempt=True)
+    spent = seconds_by_task(tries)
+    records = best_records(_matching(tries, planned.trial_id))
     _check_class_metric(records, design)
-    trials, class_scores, parts = _outcomes(planned, records, design)
+    trials, class_scores, parts = _outcomes(planned, records, design, spent)
     others: dict[str, Any] = {} if parts else _other_scores(trials, records, design)
     if study.settings.split.validation_made:  # arms are validated on unlike images
         others.pop("validation_scores", None)
@@ -93,6 +96,8 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
             shown=study.settings.store.show_restricted,
             restricted=bool(restrictions_of(study.dataset.load())),
         ),
+        work=work_done(study, store, plan, spent),
+        tariff=tariff_of(study, tries),
         **judged(study, store, plan),
         **trained(study, store, plan),
     )
@@ -104,7 +109,7 @@ def _matching(records: pa.Table, trial_ids: pd.Series) -> pa.Table:
 
 
 def _outcomes(
-    planned: pd.DataFrame, records: pa.Table, design: Design
+    planned: pd.DataFrame, records: pa.Table, design: Design, spent: Mapping[str, float]
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, tuple[str, ...]]]:
     """Join what was planned with what came out.
 
@@ -112,8 +117,10 @@ def _outcomes(
         Trials, their scores by class, and the trainings of those that are several.
     """
     by_class = design.select_over == "per_class"
-    plain = records.select(["trial_id", "status", "message", "code_digest", *_NUMBERS])
+    texts = ["trial_id", "status", "message", "code_digest", "device"]
+    plain = records.select([*texts, *_NUMBERS])
     found: pd.DataFrame = plain.to_pandas().rename(columns={"status": "recorded"})
+    found["spent_seconds"] = found.trial_id.map(spent)
     found["stamps"] = [",".join(stamps or []) for stamps in records["stamps"].to_pylist()]
     chosen = design.minority if design.select_over != "macro_all" else ()
     found["overall"] = _scores(records, "test", design.overall_metric, design.overall_classes)
@@ -136,7 +143,7 @@ def _outcomes(
     rows = trials.row.to_numpy(dtype=float)
     values = np.full((len(trials), len(design.classes)), np.nan)
     values[~np.isnan(rows)] = scores[rows[~np.isnan(rows)].astype(int)]
-    for column in ("message", "code_digest", "stamps"):
+    for column in ("message", "code_digest", "device", "stamps"):
         trials[column] = trials[column].astype(object).fillna("").astype("str")
     trials["message"] = trials.message.where(trials.status != "blocked", trials.cause)
     frame = pd.DataFrame(values, columns=list(design.classes), index=trials.index)

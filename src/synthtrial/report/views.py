@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,6 +19,9 @@ from synthtrial.report.facts import DASH, MINUS, Design, Facts, Picture, records
 from synthtrial.report.inference import EQUAL, HIGHER, LOWER, UNCLEAR, UNTESTED, sign_of
 from synthtrial.report.style import VARIABLES
 from synthtrial.report.verdict import Answer, Finding, readable
+
+if TYPE_CHECKING:  # it lays out its own with what is here
+    from synthtrial.report.missing import Missing
 
 WORDS = {
     HIGHER: "higher",
@@ -74,7 +78,13 @@ class CellView:
 
 @dataclass(frozen=True)
 class RowView:
-    """One arm at one regimen; ``cells`` align with the targets, None where nothing is known."""
+    """One arm at one regimen.
+
+    Attributes:
+        cells: aligned with the targets, None where there is no score.
+        reasons: alike, why there is none.
+        lost: what became of trials that gave no score at all; empty where all did.
+    """
 
     arm: str
     colour: str
@@ -82,6 +92,14 @@ class RowView:
     n: str
     df: str
     stamps: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    lost: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is there, where one reason holds for all targets."""
+        alike = len(set(self.reasons)) == 1 and not any(self.cells)
+        return self.reasons[0] if alike else ""
 
 
 @dataclass(frozen=True)
@@ -159,10 +177,23 @@ def symbol_of(outcome: str, low: float, high: float) -> str:
 
 
 def results_view(
-    facts: Facts, table: pd.DataFrame, colours: Mapping[str, str], *, differences: bool = False
+    facts: Facts,
+    table: pd.DataFrame,
+    colours: Mapping[str, str],
+    *,
+    differences: bool = False,
+    missing: Missing | None = None,
 ) -> list[GroupView]:
-    """Lay out :func:`tables.results_table` or :func:`inference.differences_table` for people."""
-    columns = targets(facts.design)
+    """Lay out :func:`tables.results_table` or :func:`inference.differences_table` for people.
+
+    Args:
+        facts: the study.
+        table: either table.
+        colours: by arm.
+        differences: whether it is the second.
+        missing: says why an arm has no score; without it, such an arm has no row.
+    """
+    columns, against = targets(facts.design), facts.design.baseline if differences else ""
     keyed = {
         (float(row["regimen"]), row["arm"], row["scope"], row["class_name"]): row
         for row in records(table)
@@ -173,19 +204,24 @@ def results_view(
         for arm in facts.design.arm_names:
             found = [keyed.get((regimen, arm, t.scope, t.class_name)) for t in columns]
             present = [row for row in found if row is not None]
-            if not present:
+            told = missing is not None and regimen in missing.complete and arm != against
+            if not present and not told:
                 continue
+            lost, reasons = missing.of_row(regimen, arm, against) if missing else ("", ())
             make = _difference_cell if differences else _mean_cell
             cells = tuple(None if row is None else make(row) for row in found)
-            stamps = tuple(s for s in str(present[-1].get("stamps", "")).split(",") if s)
+            marks = str(present[-1].get("stamps", "")) if present else ""
+            stamps = tuple(s for s in marks.split(",") if s)
             rows.append(
                 RowView(
                     arm,
                     colour_of(colours[arm]),
                     cells,
-                    _common([cell.n for cell in cells if cell]),
+                    _common([cell.n for cell in cells if cell] or [0]),
                     _common([cell.df for cell in cells if cell]),
                     stamps,
+                    reasons,
+                    lost if present else "",
                 )
             )
         images = facts.regimen_images.get(regimen)
@@ -231,6 +267,8 @@ def _floats(row: Mapping[str, object], *names: str) -> list[float]:
 
 
 def _common(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return DASH
     low, high = min(numbers), max(numbers)
     return f"{low}" if low == high else f"{low}{DASH}{high}"
 
@@ -291,29 +329,6 @@ def _forest(finding: Finding, reach: float, than: str = "") -> ForestView | None
         50.0,
         than,
     )
-
-
-def failure_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """Return for each arm what went wrong at each regimen, as rates of the trials that ended.
-
-    Those that were stopped early have ended, and nothing went wrong with them.
-    """
-    lines = []
-    for arm in facts.design.arm_names:
-        texts = []
-        for regimen in facts.design.regimens:
-            mine = table[(table.arm == arm) & (table.regimen == regimen)]
-            sums = mine[["done", "stopped", "diverged", "failed", "blocked"]].sum()
-            ended = int(sums.done + sums.stopped + sums.diverged + sums.failed)
-            bad = [
-                f"{int(sums[state])} {state} ({100 * sums[state] / ended:.1f} %)"
-                for state in ("diverged", "failed")
-                if sums[state]
-            ]
-            bad += [f"{int(sums.blocked)} never started"] if sums.blocked else []
-            texts.append(", ".join(bad) + f" of {ended}" if bad else f"0 of {ended}")
-        lines.append((arm, texts))
-    return lines
 
 
 def strips(design: Design, pictures: Sequence[Picture]) -> list[tuple[str, list[StripView]]]:

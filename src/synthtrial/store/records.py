@@ -162,6 +162,11 @@ def read_records(store: Store, *, every_attempt: bool = False) -> pa.Table:
     return _one_row_each(table.combine_chunks(), every_attempt)
 
 
+def best_records(table: pa.Table) -> pa.Table:
+    """Return one row a ``trial_id`` of a table of every attempt, as :func:`read_records` would."""
+    return _one_row_each(table.combine_chunks(), every_attempt=False)
+
+
 def _tables(store: Store) -> list[pa.Table]:
     # Journals first: what is sealed between the two steps then shows up twice, not never.
     rows_of = {}

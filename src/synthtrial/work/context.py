@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -116,6 +117,23 @@ class Context:
     def encoders(self) -> int:
         """Threads that encode images while a GPU, or this thread, makes the next ones."""
         return max(1, len(os.sched_getaffinity(0)) - 1) if self.device == "cuda" else 1
+
+    def effort(self, started: float) -> dict[str, Any]:
+        """Return what a task took so far, for the facts of its artifact.
+
+        Args:
+            started: ``time.perf_counter()`` when it began.
+
+        Returns:
+            Wall time of this process, what it computed on, its threads, and how many processes
+            shared the task.
+        """
+        return {
+            "seconds": time.perf_counter() - started,
+            "device": self.device,
+            "threads": self.threads,
+            "processes": self.ranks.size,
+        }
 
     def unfinished(self, task: Task) -> Path:
         """Return the folder of what a task keeps for its next try; its result removes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,7 @@ def train_generator(task: Task, context: Context) -> None:
     from synthtrial.synthesis.training import Surroundings, train_gan
     from synthtrial.work.signals import noticed
 
+    started = time.perf_counter()
     study, payload = context.study(task.study), task.payload
     assert study.generator is not None
     dataset = context.artifact("dataset", payload["dataset"])
@@ -136,6 +138,7 @@ def train_generator(task: Task, context: Context) -> None:
             for sheet in monitor.sheets:
                 shutil.copy(sheet, made.path / sheet.name)
             made.info.update(
+                context.effort(started),
                 fit_on=config.fit_on,
                 images=len(index),
                 history=result.history,
@@ -145,7 +148,6 @@ def train_generator(task: Task, context: Context) -> None:
                 images_seen=result.images_seen,
                 seconds=result.seconds,
                 resumed_at=result.resumed_at,
-                processes=ranks.size,
             )
     ranks.barrier()
     if ranks.rank == 0:
@@ -181,7 +183,7 @@ def synthesize(task: Task, context: Context) -> None:
 
     Shards are shared out over the processes, and one that is complete is never made again.
     """
-    payload, ranks = task.payload, context.ranks
+    started, payload, ranks = time.perf_counter(), task.payload, context.ranks
     source = context.artifact("allocation", payload["allocation"])
     allocation = read_allocation(source)
     maker = _External(task, context) if "external" in payload else _Sampler(task, context)
@@ -212,6 +214,7 @@ def synthesize(task: Task, context: Context) -> None:
             for shard in range(len(shards)):
                 (folder / shard_name(shard)).rename(made.path / shard_name(shard))
             made.info.update(images=total, classes=list(allocation.classes), **maker.facts)
+            made.info.update(context.effort(started))
         shutil.rmtree(folder, ignore_errors=True)
     ranks.barrier()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ def filter_images(task: Task, context: Context) -> None:
     Raises:
         DataError: it accepts too few.
     """
+    started = time.perf_counter()
     study, payload = context.study(task.study), task.payload
     pool = context.artifact("synthetic", payload["synthetic"])
     judge = context.artifact("classifier", payload["classifier"])
@@ -55,7 +57,7 @@ def filter_images(task: Task, context: Context) -> None:
     lineage = (*pool.lineage, *judge.lineage)
     with draft(context.store, "filtered", task.id, inputs=inputs, lineage=lineage) as made:
         write_kept(made.path, labels.sample_ids, labels.intended, rows)
-        made.info.update(images=len(rows), classes=summary(found))
+        made.info.update(context.effort(started), images=len(rows), classes=summary(found))
 
 
 def recogniser(context: Context, classifier: str) -> Recognise:
@@ -82,6 +84,7 @@ def assess(task: Task, context: Context) -> None:
     from synthtrial.synthesis.quality import Yardstick
     from synthtrial.synthesis.quality import assess as measure
 
+    started = time.perf_counter()
     study, payload = context.study(task.study), task.payload
     dataset, split = payload["dataset"], payload["split"]
     multi_label = _is_multi_label(context, dataset)
@@ -118,6 +121,7 @@ def assess(task: Task, context: Context) -> None:
     lineage = lineage_of_images(payload["images"], context)
     with draft(context.store, "quality", task.id, inputs=inputs, lineage=lineage) as made:
         made.info.update(
+            context.effort(started),
             features=name,
             regimen=payload["regimen"],
             classes={name: quality.as_dict() for name, quality in found.items()},

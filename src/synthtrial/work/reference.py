@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ def train_reference(task: Task, context: Context) -> None:
         InterruptedTrainingError: it was asked to stop, and goes on when it is run again.
         TrainingError: its loss became NaN or infinite.
     """
+    started = time.perf_counter()
     study, payload = context.study(task.study), task.payload
     dataset = context.artifact("dataset", payload["dataset"])
     arrays = context.images("dataset", dataset.id, study)
@@ -102,8 +104,12 @@ def train_reference(task: Task, context: Context) -> None:
             multi_label=multi_label,
         )
         made.info.update(
-            fit_on=payload["fit_on"], images=len(rows), validation=_plain(result.validation)
+            context.effort(started),
+            fit_on=payload["fit_on"],
+            images=len(rows),
+            validation=_plain(result.validation),
         )
+        made.info["seconds"] += result.earlier_seconds
     shutil.rmtree(context.unfinished(task), ignore_errors=True)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +28,10 @@ from synthtrial.progress import (
 )
 from synthtrial.published import Published, published_of
 from synthtrial.store.artifacts import Store, read_artifact
+from synthtrial.study import Study
+
+if TYPE_CHECKING:
+    from synthtrial.replication import PowerReport
 
 _LONG_SECONDS = 24 * 3600.0  # of one core: what somebody will want a GPU for
 _SHOWN_RARE = 3  # classes, where the study names none of interest
@@ -274,3 +278,29 @@ def show_reasons(console: Console, reasons: Mapping[tuple[str, str], int], empty
         console.print("Nothing is to do.")
     for (kind, reason), count in reasons.items():
         console.print(f"{count} x {kind}: {reason}")
+
+
+def show_power(console: Console, study: Study, found: Sequence[PowerReport]) -> None:
+    """Print how many replicates the primary question takes."""
+    unit = "draws" if study.draws == study.settings.protocol.replicates > 1 else "replicates"
+    for item in found:
+        if item.pilot:
+            spread = (
+                f"at {item.where}: the difference varies by {item.deviation:.4g} between {unit} "
+                f"({item.pilot} of them), reckoned with {item.upper:.4g}"
+            )
+        else:
+            spread = f"assumed: the difference varies by {item.deviation:.4g} between {unit}"
+        console.print(spread)
+        table = Table(box=None, padding=(0, 2, 0, 2))
+        for title in (unit, "interval, end to end", f"difference found, {100 * item.power:g} %"):
+            table.add_column(title, justify="right")
+        for line in item.lines:
+            table.add_row(str(line.blocks), f"{line.width:.4g}", f"{line.detectable:.4g}")
+        console.print(table)
+        console.print(f"  {item.needed} {unit} find a difference of {abs(item.difference):g}")
+        if item.floor is not None:
+            console.print(
+                f"  for other test images too, no number of {unit} makes the interval narrower "
+                f"than {item.floor:.4g}"
+            )

@@ -138,11 +138,11 @@ def test_one_generator_for_all_regimens_has_none_of_its_own(tmp_path):
 
 def test_generators_of_several_settings_are_told_apart_by_what_differs(tmp_path):
     arms = (
-        "statistics.primary.arm=null",
-            "arms={none: {}, early: {synthetic: true, gan_training: {steps: 7, fit_on: original}}, "
+        "arms={none: {}, early: {synthetic: true, gan_training: {steps: 7, fit_on: original}}, "
         "late: {synthetic: true, gan_training: {steps: 9}}}"
     )
-    overrides = ["regimens=[1.0]", "protocol.draws=1", arms]
+    nothing_asked = "statistics.primary.arm=null"
+    overrides = ["regimens=[1.0]", "protocol.draws=1", nothing_asked, arms]
     study, store = load("digits", overrides), open_store(tmp_path)
     facts = gather(study, store, fill(study, store, ("prepare", "train_gan")))
     assert list(facts.generators.place) == ["before imbalance, 7 steps", "100 %, 9 steps"]

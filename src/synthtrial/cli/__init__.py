@@ -7,7 +7,7 @@ import sys
 import click
 
 from synthtrial import __version__
-from synthtrial.cli import audits, jobs, stores, studies
+from synthtrial.cli import audits, jobs, replications, stores, studies
 from synthtrial.errors import SynthtrialError
 
 _INTERRUPTED = 130
@@ -41,5 +41,11 @@ def cli() -> None:
     """
 
 
-for _command in (*studies.COMMANDS, *jobs.COMMANDS, *stores.COMMANDS, *audits.COMMANDS):
+for _command in (
+    *studies.COMMANDS,
+    *replications.COMMANDS,
+    *jobs.COMMANDS,
+    *stores.COMMANDS,
+    *audits.COMMANDS,
+):
     cli.add_command(_command)

@@ -1,4 +1,4 @@
-"""Verbs about a study: plan, run, replicate, task, status, report."""
+"""Verbs about a study: plan, run, task, status, report."""
 
 from __future__ import annotations
 
@@ -101,26 +101,6 @@ def run(
 
 @click.command()
 @study_arguments
-@click.option(
-    "--to", "target", type=click.IntRange(min=1), required=True, help="Replicates in all."
-)
-@click.option("--detach", is_flag=True, help="As in `run`.")
-def replicate(
-    study: str, overrides: Sequence[str], engine: str | None, target: int, detach: bool
-) -> None:
-    """Add replicates until there are --to of them; only missing ones are run."""
-    from synthtrial.targets import raise_target
-
-    loaded, store = make_store(study, overrides, engine)
-    raised = raise_target(loaded, store, target)
-    if detach:
-        detach_study(raised, {})
-    else:
-        run_study(raised, {})
-
-
-@click.command()
-@study_arguments
 @click.option("--id", "task_id", metavar="ID", help="Which one: its id, or the beginning of it.")
 def task(study: str, overrides: Sequence[str], engine: str | None, task_id: str | None) -> None:
     """Run one task in this process; without --id, list those that could run now.
@@ -175,7 +155,7 @@ def status(
 def report(study: str, overrides: Sequence[str], engine: str | None) -> None:
     """Write the report from what is there, finished or not."""
     loaded, store = require_store(study, overrides, engine)
-    _report(console(), loaded, store, build_plan(loaded, store))
+    show_report(console(), loaded, store, build_plan(loaded, store))
 
 
 def run_study(study: Study, where: Mapping[str, str]) -> None:
@@ -199,7 +179,7 @@ def run_study(study: Study, where: Mapping[str, str]) -> None:
     show_stage_seconds(screen, progress.stage_seconds)
     show_failures(screen, finished)
     if not where:
-        _report(screen, study, store, finished)
+        show_report(screen, study, store, finished)
     screen.print(f"took {duration(time.monotonic() - started)}")
     problem = shortfall(finished)
     if problem:
@@ -218,7 +198,7 @@ def detach_study(study: Study, where: Mapping[str, str]) -> None:
         planned, job = advance(study, store, progress, where, forgive=True)
     if job is None:
         screen.print("nothing is left to submit")
-        _report(screen, study, store, planned)
+        show_report(screen, study, store, planned)
         return
     screen.print(
         f"submitted; job {job} goes on when these jobs have ended, and writes the report at the "
@@ -255,11 +235,12 @@ def _smoke(study: Study, where: Mapping[str, str]) -> None:
     click.echo("smoke run: every distinct task ran; its store and report were thrown away")
 
 
-def _report(screen: Console, study: Study, store: Store, planned: Plan) -> None:
+def show_report(screen: Console, study: Study, store: Store, planned: Plan) -> None:
+    """Write the report, and say where it is."""
     from synthtrial.report.page import write_report
 
     page = write_report(study, store, planned, study.report_path)
     screen.print(f"report: {page}")
 
 
-COMMANDS = (plan, run, replicate, task, status, report)
+COMMANDS = (plan, run, task, status, report)

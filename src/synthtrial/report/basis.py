@@ -22,7 +22,7 @@ _OF_SEEDS = ("initialisation", "order of images", "random transforms")
 def declared_sentences(design: Design) -> list[str]:
     """Say what was asked before the results were seen, and that all else is exploratory."""
     if design.primary is None:
-        return [_UNDECLARED]
+        return [_UNDECLARED, *design.looks]
     asked = design.primary
     what = target_name(design, asked.scope, asked.class_name)
     places = listing([regimen_label(regimen) for regimen in asked.regimens])
@@ -33,7 +33,7 @@ def declared_sentences(design: Design) -> list[str]:
     )
     if len(asked.regimens) > 1:
         text += f" It is asked {len(asked.regimens)} times, and corrected for that."
-    return [text, "Everything else is exploratory."]
+    return [text, "Everything else is exploratory.", *design.looks]
 
 
 def basis_text(facts: Facts, table: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Design, Facts, listing, records
 from synthtrial.report.findings import target_name, targets_of
-from synthtrial.report.inference import blocks_of
+from synthtrial.report.inference import blocks_of, deltas_of
 from synthtrial.report.tables import by_target
 from synthtrial.report.views import number
 from synthtrial.stats.assumptions import brown_forsythe, robustness
@@ -55,9 +55,7 @@ def assumptions_table(
             row = keyed.get((regimen, scope, class_name, arm))
             if row is None:
                 continue
-            columns = [table.arms.index(name) for name in (arm, design.baseline)]
-            delta = table.values_BA[:, columns[0]] - table.values_BA[:, columns[1]]
-            found = robustness(delta[~np.isnan(delta)])
+            found = robustness(deltas_of(table, arm, design.baseline)[1])
             place = {"regimen": regimen, "arm": arm, "scope": scope, "class_name": class_name}
             place |= {"spread_p": spread.p_value, "spread_ratio": spread.ratio}
             place |= {name: row[name] for name in ("difference", "low", "high")}

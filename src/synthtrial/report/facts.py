@@ -171,6 +171,7 @@ class Design:
         spread: ``auto``, ``own`` or ``pooled`` (:mod:`synthtrial.stats.contrasts`).
         pilot: blocks that the number of replicates was chosen from by a rule about the width of an
             interval (:mod:`synthtrial.stats.sequential`); None without one.
+        looks: sentences on how the number of replicates came about after results were there.
         replicate_command: what is typed to have more replicates, up to their number.
         unlike_validation: whether arms are validated on images of unlike kinds, so that their
             validation scores cannot be compared.
@@ -230,6 +231,7 @@ class Design:
     margin: float = 0.01
     spread: Literal["auto", "own", "pooled"] = "auto"
     pilot: int | None = None
+    looks: tuple[str, ...] = ()
     replicate_command: str = "synthtrial replicate STUDY"
     unlike_validation: bool = False
 

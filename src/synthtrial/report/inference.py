@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,11 @@ from synthtrial.stats.contrasts import Comparison, compare
 from synthtrial.stats.equivalence import effect_size, equivalence
 from synthtrial.stats.multiplicity import holm
 from synthtrial.stats.pooled import student_quantile
+from synthtrial.stats.power import detectable_difference
 from synthtrial.stats.sequential import stein_interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PRIMARY, EXPLORATORY = "primary", "exploratory"
 HIGHER, LOWER, EQUAL, UNCLEAR = "higher", "lower", "equal", "unclear"
@@ -54,6 +58,7 @@ COLUMNS = [
     "effect_size",
     "effect_low",
     "effect_high",
+    "detectable",
     "blocks",
     "unit",
     "higher_in",
@@ -83,7 +88,8 @@ def differences_table(
         p_holm (corrected over regimens and classes as well: what decides ``outcome``), outcome
         (``higher``, ``lower``, ``equal``: surely smaller than the margin, ``unclear``,
         ``untested``), p_not_worse, p_equivalent (one-sided tests against the margin), effect_size,
-        effect_low, effect_high (in units of the spread of the difference between blocks), blocks,
+        effect_low, effect_high (in units of the spread of the difference between blocks),
+        detectable (the smallest difference that so many blocks find four times in five), blocks,
         unit (``draw`` or ``replicate``), higher_in (blocks), n (replicates), spread, varies_with,
         stamps (of either arm).
     """
@@ -183,13 +189,11 @@ def _primary(design: Design, found: Comparison, table: BlockTable) -> Comparison
 
 def _by_rule(found: Comparison, table: BlockTable, pilot: int) -> Comparison:
     """Judge by the spread of the first blocks where their number was chosen from these (Stein)."""
-    columns = [table.arms.index(name) for name in (found.arm, found.baseline)]
-    delta_B = table.values_BA[:, columns[0]] - table.values_BA[:, columns[1]]
-    number_B = np.array(table.blocks)[~np.isnan(delta_B)]
+    number_B, delta_B = deltas_of(table, found.arm, found.baseline)
     first = int((number_B < pilot).sum())
     if first < 2:
         return found
-    stein = stein_interval(delta_B[~np.isnan(delta_B)], first, confidence=found.confidence)
+    stein = stein_interval(delta_B, first, confidence=found.confidence)
     return dataclasses.replace(
         found,
         estimate=stein.estimate,
@@ -200,6 +204,36 @@ def _by_rule(found: Comparison, table: BlockTable, pilot: int) -> Comparison:
         p_value=stein.p_value,
         spread="own",
     )
+
+
+def block_differences(
+    facts: Facts, results: pd.DataFrame
+) -> list[tuple[float, NDArray[np.int_], NDArray[np.float64]]]:
+    """Return for each regimen of the primary question its blocks and their differences.
+
+    Args:
+        facts: the study.
+        results: of :func:`synthtrial.report.tables.long_results`.
+    """
+    asked = facts.design.primary
+    found = []
+    for (regimen, scope, class_name), group in by_target(results):
+        if asked is None or (scope, class_name) != (asked.scope, asked.class_name):
+            continue
+        if regimen in asked.regimens:
+            table = blocks_of(group, facts.design.arm_names)
+            found.append((regimen, *deltas_of(table, asked.arm, facts.design.baseline)))
+    return found
+
+
+def deltas_of(
+    table: BlockTable, arm: str, baseline: str
+) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+    """Return the numbers of the blocks that hold both arms, and the differences in them."""
+    columns = [table.arms.index(name) for name in (arm, baseline)]
+    delta_B = table.values_BA[:, columns[0]] - table.values_BA[:, columns[1]]
+    known = ~np.isnan(delta_B)
+    return np.array(table.blocks, dtype=int)[known], delta_B[known]
 
 
 def _row(found: Comparison, margin: float) -> dict[str, Any]:
@@ -222,10 +256,18 @@ def _row(found: Comparison, margin: float) -> dict[str, Any]:
         "effect_size": size.d,
         "effect_low": size.low,
         "effect_high": size.high,
+        "detectable": _detectable(found),
         "blocks": found.n,
         "higher_in": found.n_higher,
         "spread": found.spread,
     }
+
+
+def _detectable(found: Comparison) -> float:
+    deviation = found.standard_error * math.sqrt(found.n)
+    if math.isnan(deviation):
+        return math.nan
+    return detectable_difference(deviation, found.n, alpha=1.0 - found.confidence)
 
 
 def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from synthtrial.report.columns import (
 )
 from synthtrial.report.composite import compose, compose_curves
 from synthtrial.report.description import describe
-from synthtrial.report.facts import Design, Facts
+from synthtrial.report.facts import Design, Facts, listing
 from synthtrial.report.held_out_errors import find_errors
 from synthtrial.report.made import count_tasks, find_pictures, judged, lost, trained, unreadable
 from synthtrial.report.planned import planned_trials
@@ -41,6 +41,7 @@ from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.records import best_records, read_records
 from synthtrial.store.records_schema import METRIC_COLUMNS, OVERALL
 from synthtrial.study import Study
+from synthtrial.targets import Target, read_target
 from synthtrial.tasks import Task
 from synthtrial.upstream import allocate_task
 
@@ -57,7 +58,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         ConfigError: ``statistics.per_class`` names a metric that has one value for all classes.
         DamagedArtifactError: a manifest, the records or a picture is damaged.
     """
-    design = describe(study)
+    design = _with_looks(describe(study), read_target(study, store))
     named = study.settings.statistics.published
     planned = planned_trials(plan, store)
     tries = read_records(store, every_attempt=True)
@@ -102,6 +103,30 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         **trained(study, store, plan),
     )
     return dataclasses.replace(facts, **find_errors(store, plan, planned, facts))
+
+
+def _with_looks(design: Design, target: Target | None) -> Design:
+    """Say by what rule, and after which looks, there are so many replicates."""
+    if target is None:
+        return design
+    rule, sentences = target.rule, []
+    looks = [look for look in target.looks if look.seen]
+    if rule is not None:
+        sentences.append(
+            f"The number of replicates follows a rule about the width of the primary interval "
+            f"({rule.width:g}): it is found from the spread of the first {rule.first}, which is "
+            "also that of the interval, so that its coverage is kept (Stein 1945)."
+        )
+    raised = [look for look in looks if "--until" not in look.by]
+    if raised:
+        steps = listing([f"{look.before} to {look.after}" for look in raised])
+        sentences.append(
+            f"The number of replicates was raised from {steps} after results could be seen. Who "
+            "goes on until an interval clears zero finds it clear too often: no interval here is "
+            "corrected for that."
+        )
+    pilot = None if rule is None else rule.first
+    return dataclasses.replace(design, pilot=pilot, looks=tuple(sentences))
 
 
 def _matching(records: pa.Table, trial_ids: pd.Series) -> pa.Table:

@@ -1,0 +1,287 @@
+"""How many replicates a study needs: before it runs, and while it is replicated by a rule.
+
+The rule is Stein's (:mod:`synthtrial.stats.sequential`): the spread of the first blocks says how
+many are needed for an interval of a given width, and stays in that interval. It looks at the
+spread between seeds (and draws) alone; the test set's own error sets a floor that no number of
+seeds goes below, and a width under it is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from synthtrial.data.regimens import regimen_label
+from synthtrial.errors import ConfigError
+from synthtrial.plan import Plan, build
+from synthtrial.report.facts import Facts, records
+from synthtrial.report.held_out import with_test_set
+from synthtrial.report.inference import PRIMARY, block_differences, differences_table
+from synthtrial.report.sources import gather
+from synthtrial.report.tables import long_results
+from synthtrial.stats.power import (
+    blocks_for_difference,
+    detectable_difference,
+    interval_width,
+    upper_deviation,
+)
+from synthtrial.stats.sequential import LEAST_FIRST, blocks_needed
+from synthtrial.store.artifacts import Store
+from synthtrial.study import Study
+from synthtrial.targets import WidthRule, read_target
+
+_RULE = re.compile(r"\s*width\s*<=?\s*([0-9.eE+-]+)\s*")
+_SHOWN = (5, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a rule says next.
+
+    Attributes:
+        replicates: that the study is to be taken to; what it has if it is done.
+        done: whether there is nothing left to add.
+        reason: in a sentence.
+    """
+
+    replicates: int
+    done: bool
+    reason: str
+
+
+def parse_rule(text: str, study: Study, store: Store, most: int) -> WidthRule:
+    """Read ``width<0.01``.
+
+    The first blocks are those that the study was to have when a rule was first given, ten at the
+    least; another width later leaves them what they are.
+
+    Raises:
+        ConfigError: the rule is no such rule, the study declares no primary question or does not
+            have a draw of its own for each replicate, or ``most`` is less than the first blocks.
+    """
+    found = _RULE.fullmatch(text)
+    width = float(found[1]) if found and _is_number(found[1]) else 0.0
+    if not 0 < width < math.inf:
+        raise ConfigError(
+            f"--until '{text}': give the width of the primary interval from end to end, above 0, "
+            'such as "width<0.01"'
+        )
+    protocol, primary = study.settings.protocol, study.settings.statistics.primary
+    if primary.arm is None:
+        raise ConfigError(
+            "--until looks at the interval of the primary question, and the study declares none: "
+            "set statistics.primary.arm"
+        )
+    if study.draws not in (1, protocol.replicates):
+        raise ConfigError(
+            f"--until: protocol.draws is {study.draws}, so that more replicates do not make more "
+            "draws, and the interval stays as wide as these draws leave it. Set "
+            "protocol.draws=null for a draw of its own for each replicate, or 1 to ask about a "
+            "single one"
+        )
+    known = read_target(study, store)
+    first = max(LEAST_FIRST, protocol.replicates)
+    if known is not None and known.rule is not None:
+        first = known.rule.first
+    if most < max(first, protocol.replicates):
+        raise ConfigError(
+            f"--max {most}: the study has {protocol.replicates} replicates, and the rule needs "
+            f"{first} to begin with; allowed: {max(first, protocol.replicates)} or more"
+        )
+    return WidthRule(width, first, most)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def seen_replicates(plan: Plan) -> int:
+    """Return how many replicates have results that could have been looked at."""
+    done = {
+        t.trial.replicate
+        for i in plan.done
+        if (t := plan.tasks.get(i)) and t.trial and t.trial.stage == "replicate"
+    }
+    return len(done)
+
+
+def decide(study: Study, store: Store, rule: WidthRule) -> Decision:
+    """Say how many replicates a study is to be taken to by a rule, as far as it has been run.
+
+    Raises:
+        ConfigError: the width is below what the test set allows, or the first blocks are done and
+            the primary question has no results.
+    """
+    have = study.settings.protocol.replicates
+    if have < rule.first:
+        return Decision(rule.first, False, f"the rule begins with {rule.first} replicates")
+    plan = build(study, store)
+    facts = gather(study, store, plan)
+    results = long_results(facts)
+    table = with_test_set(facts, differences_table(facts, results))
+    primary = table[table.role == PRIMARY]
+    if not facts.finished:
+        return Decision(have, False, f"{have} replicates are to be finished first")
+    _check_floor(primary, rule)
+    needed = _needed(facts, results, rule)
+    if not needed:
+        raise ConfigError(
+            "--until: the primary question has no two results to take a spread from; "
+            f"`{study.command('status')}` says what went wrong"
+        )
+    wanted = max(needed.values())
+    where = max(needed, key=lambda regimen: needed[regimen])
+    most = min(wanted, rule.most)
+    text = (
+        f"a width of {rule.width:g} takes {wanted} replicates "
+        f"(by the spread of the first {rule.first}, at {regimen_label(where)})"
+    )
+    if wanted > rule.most:
+        text += f", and --max allows {rule.most}"
+    if most > have:
+        return Decision(most, False, text)
+    widths = (primary.high - primary.low).dropna()
+    return Decision(have, True, f"{text}; the widest interval is now {widths.max():.4g} wide")
+
+
+def _check_floor(primary: pd.DataFrame, rule: WidthRule) -> None:
+    known = [row for row in records(primary) if not math.isnan(row["floor"])]
+    row = max(known, key=lambda row: float(row["floor"]), default=None)
+    if row is None or rule.width >= row["floor"]:
+        return
+    raise ConfigError(
+        f"--until width<{rule.width:g}: with this test set ({row['test_images']:.0f} images that "
+        "count) no number of seeds makes an interval that holds for other test images narrower "
+        f"than {row['floor']:.4g} (at {regimen_label(row['regimen'])}). Ask for that or more, or "
+        "have more test images"
+    )
+
+
+def _needed(facts: Facts, results: pd.DataFrame, rule: WidthRule) -> dict[float, int]:
+    """Return how many blocks each regimen of the primary question takes."""
+    needed = {}
+    for regimen, number_B, delta_B in block_differences(facts, results):
+        first = delta_B[number_B < rule.first]
+        if first.size >= 2:
+            needed[regimen] = blocks_needed(first, rule.width, confidence=facts.design.confidence)
+    return needed
+
+
+@dataclass(frozen=True)
+class PowerLine:
+    """What so many blocks can show.
+
+    Attributes:
+        blocks: draws, or replicates of one draw.
+        width: expected width of the interval, from end to end.
+        detectable: smallest difference that is found with the power asked for, if p values are
+            corrected for the regimens in which the question is asked.
+    """
+
+    blocks: int
+    width: float
+    detectable: float
+
+
+@dataclass(frozen=True)
+class PowerReport:
+    """How many blocks a question takes.
+
+    Attributes:
+        where: the regimen in words, or what the deviation was given as.
+        deviation: of the difference between blocks.
+        upper: what it lies below with the assurance asked for; equal to it where it was assumed.
+        pilot: blocks that it was estimated from; 0 where it was assumed.
+        lines: by number of blocks, at ``upper``.
+        needed: blocks that find ``difference`` with ``power``, at ``upper``.
+        difference: that is to be found.
+        power: probability of finding it.
+        floor: width that the test set allows at the least; None where unknown.
+    """
+
+    where: str
+    deviation: float
+    upper: float
+    pilot: int
+    lines: tuple[PowerLine, ...]
+    needed: int
+    difference: float
+    power: float
+    floor: float | None
+
+
+def assumed_power(
+    study: Study, deviation: float, difference: float, power: float
+) -> list[PowerReport]:
+    """Return the power of a study for an assumed deviation of the difference between blocks."""
+    return [_power(study, "assumed", deviation, deviation, 0, difference, power, None)]
+
+
+def pilot_power(
+    study: Study, store: Store, difference: float, power: float, assurance: float
+) -> list[PowerReport]:
+    """Return the power by the spread of what has been run, for each regimen that is asked about.
+
+    Raises:
+        ConfigError: there are no two blocks with results yet, or no primary question.
+    """
+    if study.settings.statistics.primary.arm is None:
+        raise ConfigError(
+            "the study declares no primary question to take the spread of: set "
+            "statistics.primary.arm, or give --sd"
+        )
+    facts = gather(study, store, build(study, store))
+    table = with_test_set(facts, differences_table(facts))
+    found = []
+    for row in records(table[table.role == PRIMARY]):
+        if not row["standard_error"] > 0:
+            continue
+        deviation = float(row["standard_error"]) * math.sqrt(row["blocks"])
+        upper = upper_deviation(deviation, row["df"], assurance=assurance)
+        floor = float(row["floor"]) if row["floor"] > 0 else None
+        where = regimen_label(row["regimen"])
+        blocks = int(row["blocks"])
+        found.append(_power(study, where, deviation, upper, blocks, difference, power, floor))
+    if not found:
+        raise ConfigError(
+            "no two blocks have results to take the spread from yet: run "
+            f"`{study.command('run')}` first, or assume one with --sd"
+        )
+    return found
+
+
+def _power(
+    study: Study,
+    where: str,
+    deviation: float,
+    upper: float,
+    pilot: int,
+    difference: float,
+    power: float,
+    floor: float | None,
+) -> PowerReport:
+    confidence = study.settings.statistics.confidence
+    asked = study.settings.statistics.primary.regimens or study.settings.regimens
+    alpha = (1.0 - confidence) / len(asked)  # as Holm's first step has it
+    have = study.draws if study.draws > 1 else study.settings.protocol.replicates
+    numbers: Sequence[int] = sorted({have, *_SHOWN} - {1})
+    lines = [
+        PowerLine(
+            n,
+            interval_width(upper, n, confidence=confidence),
+            detectable_difference(upper, n, alpha=alpha, power=power),
+        )
+        for n in numbers
+    ]
+    needed = blocks_for_difference(upper, difference, alpha=alpha, power=power)
+    return PowerReport(
+        where, deviation, upper, pilot, tuple(lines), needed, difference, power, floor
+    )

@@ -251,7 +251,7 @@ def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
 
 def _elsewhere(row: Mapping[str, Any]) -> str:
     """Say what is left of it where the test set could have been another one, as far as known."""
-    low, high = float(row["both_low"]), float(row["both_high"])
+    low, high = _widened(row)
     if math.isnan(low):
         return ""
     between = f"{number(low, signed=True)} to {number(high, signed=True)}"
@@ -261,6 +261,15 @@ def _elsewhere(row: Mapping[str, Any]) -> str:
             f"({between})."
         )
     return f" For other test images of the same kind: {between}."
+
+
+def _widened(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the interval over test sets as well, made as much wider as the simultaneous one is."""
+    low, high = float(row["both_low"]), float(row["both_high"])
+    alone = float(row["high"] - row["low"])
+    factor = float(row["joint_high"] - row["joint_low"]) / alone if alone > 0 else 1.0
+    middle, half = float(row["difference"]), factor * (high - low) / 2.0
+    return middle - half, middle + half
 
 
 def _units(design: Design, row: Mapping[str, Any]) -> str:

@@ -81,6 +81,7 @@ def _panel(facts: Facts, rows: pd.DataFrame, title: str, slug: str) -> Panel:
         axes.set_ylim(place - 0.8, 0.0)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", visible=True)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(f"difference from {shorten(design.baseline)}", color=INK, fontsize=9)
         axes.set_title(f"{title[0].upper()}{title[1:]}")
     alt = f"Forest plot of differences from {design.baseline} in {title}, by training set and arm"

@@ -1,0 +1,210 @@
+"""A sentence for each difference, that its intervals allow."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from synthtrial.report import basis, diagnostics, findings, inference, tables
+from synthtrial.report.facts import Primary
+from synthtrial.report.forest_figure import forest_panels
+from synthtrial.report.held_out import with_test_set
+
+ROW = {
+    "arm": "gan",
+    "baseline": "none",
+    "regimen": 0.1,
+    "scope": "minority",
+    "class_name": "",
+    "metric": "recall",
+    "role": "primary",
+    "unit": "replicate",
+    "difference": 0.03,
+    "low": 0.01,
+    "high": 0.05,
+    "joint_low": 0.005,
+    "joint_high": 0.055,
+    "standard_error": 0.01,
+    "df": 9,
+    "n": 10,
+    "blocks": 10,
+    "p_value": 0.01,
+    "p_holm": 0.02,
+    "outcome": "higher",
+    "both_low": np.nan,
+    "both_high": np.nan,
+    "both_holds": "",
+    "floor": np.nan,
+    "stamps": "",
+}
+
+
+def say(fabricate, **changes):
+    """Return the finding of one invented row."""
+    import pandas as pd
+
+    facts = fabricate.study(finished=0.0, **fabricate.SMALL)
+    design = dataclasses.replace(facts.design, regimens=(0.1,), margin=0.02, draws=1)
+    facts = dataclasses.replace(facts, design=design)
+    (found,) = findings.findings(facts, pd.DataFrame([ROW | changes]))
+    return found
+
+
+def test_a_difference_that_is_told_from_zero_helps_or_hurts(fabricate):
+    found = say(fabricate)
+    assert found.verdict == "helps"
+    assert found.sentence == (
+        "With 10 % of the training images, gan helps: recall on 8 and 9 is 0.030 higher than with "
+        "none (+0.005 to +0.055)."
+    )
+    found = say(fabricate, outcome="lower", difference=-0.03, joint_low=-0.055, joint_high=-0.005)
+    assert "gan hurts: recall on 8 and 9 is 0.030 lower than with none" in found.sentence
+
+
+def test_a_clear_difference_that_does_not_matter_is_said_to_be_small(fabricate):
+    found = say(fabricate, difference=0.01, joint_low=0.005, joint_high=0.015)
+    assert "though by less than the 0.02 that matters here" in found.sentence
+
+
+def test_what_is_surely_small_is_no_difference_larger_than_the_margin(fabricate):
+    found = say(fabricate, outcome="equal", difference=0.001, joint_low=-0.004, joint_high=0.006)
+    assert found.verdict == "no difference"
+    assert "makes no difference larger than 0.02: recall on 8 and 9 differs by +0.001" in (
+        found.sentence
+    )
+
+
+def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
+    found = say(fabricate, outcome="unclear", low=-0.01, joint_low=-0.02, joint_high=0.08)
+    assert found.verdict == "not enough seeds"
+    assert "not enough seeds to say whether gan helps" in found.sentence
+    assert "\N{MINUS SIGN}0.020 to +0.080 is possible" in found.sentence
+    assert f"About {findings.rounded(found.more)} more seeds would probably settle it." in (
+        found.sentence
+    )
+
+
+def test_how_many_more_finds_the_difference_four_times_in_five(fabricate):
+    from statsmodels.stats.power import TTestPower
+
+    found = say(fabricate, outcome="unclear", difference=0.03, low=0.01, high=0.05, joint_low=0.01,
+                joint_high=0.05)  # fmt: skip
+    effect = 0.03 / (0.01 * np.sqrt(10))
+    total = int(np.ceil(TTestPower().solve_power(effect_size=effect, power=0.8, alpha=0.05)))
+    assert found.more == max(total, 11) - 10
+
+
+def test_an_interval_clear_of_zero_that_is_not_clear_once_corrected_says_so(fabricate):
+    found = say(fabricate, outcome="unclear")
+    assert "on one side of zero, but not once all questions are counted" in found.sentence
+
+
+def test_one_replicate_is_no_test_and_says_what_to_run(fabricate):
+    nan = np.nan
+    found = say(fabricate, outcome="untested", low=nan, high=nan, joint_low=nan, joint_high=nan,
+                standard_error=nan, df=0, blocks=1, n=1, p_value=nan, p_holm=nan)  # fmt: skip
+    assert "not tested: one replicate shows no spread" in found.sentence
+    assert "`synthtrial replicate STUDY --to 10` would tell more" in found.sentence
+    assert found.low is None
+
+
+def test_what_other_test_images_leave_of_it_is_said(fabricate):
+    kept = say(fabricate, both_low=0.009, both_high=0.051)  # as much wider as the joint one
+    assert kept.sentence.endswith("For other test images of the same kind: +0.004 to +0.056.")
+    lost = say(fabricate, both_low=-0.03, both_high=0.09)
+    assert "That holds for this test set; whether it does for other test images" in lost.sentence
+
+
+@pytest.fixture(scope="module")
+def whole(fabricate):
+    primary = Primary("gan", "minority", "", (0.1, 1.0))
+    facts = fabricate.study(draws=8, replicates=8, noise=0.06, primary=primary, margin=0.02)
+    return fabricate.with_test_errors(facts)
+
+
+@pytest.fixture(scope="module")
+def differences(whole):
+    return with_test_set(whole, inference.differences_table(whole))
+
+
+def test_every_arm_regimen_and_target_has_its_sentence_the_primary_first(whole, differences):
+    found = findings.findings(whole, differences)
+    assert len(found) == 4 * 4 * 4  # arms, regimens; minority, overall, 8, 9
+    assert [f.role for f in found[:3]] == ["primary", "primary", "exploratory"]
+    assert len({f.sentence for f in found}) == len(found)
+
+
+def test_findings_in_json_hold_the_design_and_no_nan(whole, differences):
+    text = findings.as_json(whole, findings.findings(whole, differences))
+    read = json.loads(text)
+    assert read["primary"]["arm"] == "gan"
+    assert read["family"] == ["standard", "gan", "class_weights", "oversample_matched"]
+    assert "NaN" not in text
+    assert read["findings"][0]["both_low"] < read["findings"][0]["low"]
+
+
+def test_the_forest_has_every_arm_of_every_regimen(whole, differences):
+    panels = forest_panels(whole, differences)
+    assert [panel.slug for panel in panels] == ["forest-1", "forest-2"]
+    (axes,) = panels[0].figure.axes
+    assert len(axes.get_yticks()) == 16
+    assert axes.get_title(loc="left") == "Recall on 8 and 9"
+
+
+def test_what_was_declared_is_said_and_what_was_not_as_well(whole):
+    first, last = basis.declared_sentences(whole.design)
+    assert "does gan change recall on 8 and 9 against none, with 10 % and 100 %" in first
+    assert last == "Everything else is exploratory."
+    undeclared = dataclasses.replace(whole.design, primary=None)
+    (text,) = basis.declared_sentences(undeclared)
+    assert "exploratory" in text
+
+
+def test_the_basis_says_what_varied_how_often_and_with_what_freedom(whole, differences, fabricate):
+    text = basis.basis_text(whole, differences)
+    assert "Between draws varied the subset" in text
+    assert "n = 8 draws, 7 degrees of freedom (each difference with the spread" in text
+    one = fabricate.study(draws=1, replicates=3)
+    text = basis.basis_text(one, inference.differences_table(one))
+    assert "They share one draw" in text
+    assert "all that is said holds for these and no others" in text
+    several = fabricate.study(draws=2, replicates=4)
+    text = basis.basis_text(several, inference.differences_table(several))
+    assert "averaged within each draw first: they share its generator, which counts once" in text
+
+
+def test_diagnostics_are_those_of_scipy(whole, differences):
+    from scipy import stats
+
+    results = tables.long_results(whole)
+    table = diagnostics.assumptions_table(whole, results, differences)
+    mine = results[(results.regimen == 0.1) & (results.scope == "minority")]
+    arms = {
+        arm: part.sort_values("replicate").value.to_numpy() for arm, part in mine.groupby("arm")
+    }
+    row = table[(table.regimen == 0.1) & (table.scope == "minority") & (table.arm == "gan")].iloc[0]
+    assert row.spread_p == pytest.approx(stats.levene(*arms.values(), center="median").pvalue)
+    welch = stats.ttest_ind(arms["gan"], arms["none"], equal_var=False)
+    assert row.welch_p == pytest.approx(welch.pvalue)
+    assert row.p_signed_rank == pytest.approx(stats.wilcoxon(arms["gan"] - arms["none"]).pvalue)
+
+
+def test_all_pairs_of_what_is_judged_first_are_compared(whole):
+    table = diagnostics.pairs_table(whole, tables.long_results(whole))
+    assert len(table) == 4 * 10
+    assert set(table.scope) == {"minority"}
+    (first, *_) = diagnostics.pair_sentences(whole, table)
+    assert first.startswith("10 %: ")
+    assert "gan above none" in first
+
+
+def test_unlike_spreads_are_said_in_words(fabricate):
+    facts = fabricate.study(draws=12, replicates=12, noise=0.05)
+    scores = facts.class_scores.copy()
+    wild = facts.trials[(facts.trials.arm == "gan") & (facts.trials.stage == "replicate")].index
+    scores.loc[wild] += np.random.default_rng(0).normal(0, 0.5, (len(wild), 1))
+    facts = dataclasses.replace(facts, class_scores=scores)
+    differences = with_test_set(facts, inference.differences_table(facts))
+    table = diagnostics.assumptions_table(facts, tables.long_results(facts), differences)
+    assert "the arms differ in spread" in " ".join(diagnostics.doubts(facts, table))

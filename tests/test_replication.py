@@ -1,0 +1,141 @@
+"""Replicating by a rule, for real on a study of seconds; and what so many replicates can show."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from synthtrial.errors import ConfigError
+from synthtrial.replication import assumed_power, parse_rule
+from synthtrial.store.artifacts import open_store
+from synthtrial.study import load
+from synthtrial.targets import raise_target, read_target
+
+SECONDS = [
+    "arms={none: {}, gan: {synthetic: true}}",
+    "grid={learning_rate: [0.01], batch_size: [64]}",
+    "regimens=[0.25]",
+    "training.epochs=2",
+    "gan_training.steps=3",
+    "protocol.draws=1",
+    "protocol.replicates=2",
+    "engine.device=cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory, synthtrial_command):
+    """A study that was replicated by a rule: its folder, and what was printed each time."""
+    place = tmp_path_factory.mktemp("replicated")
+    words = ["digits", *SECONDS, f"store.path={place / 'store'}"]
+    words += [f"store.report_path={place / 'reports'}", f"store.cache_path={place / 'cache'}"]
+    printed = []
+    for options in (
+        ["--until", "width<0.00001"],
+        ["--until", "width<0.3", "--max", "14"],
+        ["--to", "11"],
+    ):
+        command = [*synthtrial_command, "replicate", *words, *options]
+        printed.append(subprocess.run(command, capture_output=True, text=True))
+    return place, printed
+
+
+def test_a_width_below_what_the_test_set_allows_is_refused_with_the_number(replicated):
+    refused = replicated[1][0]
+    assert refused.returncode != 0
+    assert "no number of seeds makes an interval that holds for other test images narrower" in (
+        refused.stderr
+    )
+    assert "Traceback" not in refused.stderr
+
+
+def test_the_rule_begins_with_ten_replicates_and_says_how_many_it_takes(replicated):
+    place, (first, second, _) = replicated
+    assert "the rule begins with 10 replicates; going on" in first.stdout
+    assert second.returncode == 0
+    assert "a width of 0.3 takes 10 replicates (by the spread of the first 10" in second.stdout
+    found = json.loads((place / "store" / "studies" / "digits.replicates.json").read_text())
+    assert found["rule"] == {"width": 0.3, "first": 10, "most": 14}
+
+
+def test_the_interval_keeps_the_spread_of_the_first_replicates(replicated):
+    tables = replicated[0] / "reports" / "digits" / "tables"
+    scores = pd.read_csv(tables / "replicates.csv").query("scope == 'minority'")
+    wide = scores.pivot_table(index="replicate", columns="arm", values="value")
+    delta = (wide.gan - wide.none).to_numpy()
+    assert delta.size == 11
+    row = pd.read_csv(tables / "differences.csv").query("role == 'primary'").iloc[0]
+    half = stats.t.ppf(0.975, 9) * delta[:10].std(ddof=1) / np.sqrt(11)
+    assert row.difference == pytest.approx(delta.mean())
+    assert (row.low, row.high) == pytest.approx((delta.mean() - half, delta.mean() + half))
+    assert row.df == 9
+
+
+def test_looks_are_remembered_and_the_report_says_so(replicated):
+    place, printed = replicated
+    assert printed[2].returncode == 0
+    store = open_store(place / "store")
+    target = read_target(load("digits", SECONDS), store)
+    assert [(look.before, look.after, look.seen) for look in target.looks] == [
+        (2, 10, 0),
+        (10, 11, 10),
+    ]
+    page = (place / "reports" / "digits" / "report.html").read_text(encoding="utf-8")
+    assert "follows a rule about the width of the primary interval (0.3)" in page
+    assert "raised from 10 to 11 after results could be seen" in page
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule", "most", "message"),
+    [
+        ([], "width<0", 50, "give the width of the primary interval"),
+        ([], "width<1e", 50, "give the width of the primary interval"),
+        ([], "p<0.05", 50, "give the width of the primary interval"),
+        (["statistics.primary.arm=null"], "width<0.1", 50, "set statistics.primary.arm"),
+        (["protocol.draws=3"], "width<0.1", 50, "Set protocol.draws=null"),
+        ([], "width<0.1", 9, "allowed: 10 or more"),
+    ],
+)
+def test_rules_that_cannot_be_followed_are_refused(tmp_path, overrides, rule, most, message):
+    study, store = load("digits", overrides), open_store(tmp_path / "store")
+    with pytest.raises(ConfigError, match=message):
+        parse_rule(rule, study, store, most)
+
+
+def test_another_width_keeps_the_first_replicates_of_the_rule_before(tmp_path):
+    study, store = load("digits"), open_store(tmp_path / "store")
+    rule = parse_rule("width < 2e-1", study, store, 50)
+    assert (rule.width, rule.first) == (0.2, 10)
+    study = raise_target(study, store, 30, rule=rule, by="--until width<0.2 --max 50")
+    assert parse_rule("width<0.1", study, store, 50).first == 10
+
+
+def test_power_is_that_of_the_paired_t_test_corrected_for_the_regimens():
+    from statsmodels.stats.power import TTestPower
+
+    (found,) = assumed_power(load("digits"), 0.05, 0.03, 0.8)
+    exact = TTestPower().solve_power(effect_size=0.6, power=0.8, alpha=0.05 / 4)
+    assert found.needed == int(np.ceil(exact))
+    line = next(line for line in found.lines if line.blocks == 10)
+    assert line.width == pytest.approx(2 * stats.t.ppf(0.975, 9) * 0.05 / np.sqrt(10))
+
+
+def test_power_by_a_pilot_says_what_the_spread_was(replicated, synthtrial_command):
+    place = replicated[0]
+    words = ["digits", *SECONDS, f"store.path={place / 'store'}"]
+    command = [*synthtrial_command, "power", *words, "--json"]
+    (found,) = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+    assert (found["where"], found["pilot"]) == ("25 %", 11)
+    assert found["upper"] > found["deviation"] > 0
+
+
+def test_power_without_results_or_an_assumption_is_refused(tmp_path, synthtrial_command):
+    command = [*synthtrial_command, "power", "digits", f"store.path={tmp_path / 'none'}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "give --sd" in done.stderr

@@ -1,6 +1,6 @@
 """Intervals hold the truth of simulated studies as often as they say; `make coverage` has more.
 
-With 150 studies a share of .95 varies by .018 (one standard error): the bounds are three of these.
+With 120 studies a share of .95 varies by .02 (one standard error): the bounds are three of these.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from synthtrial.stats.contrasts import with_baseline
 from synthtrial.stats.sequential import blocks_needed, stein_interval
 from synthtrial.testing.simulated import SCENARIOS
 
-STUDIES = 150
+STUDIES = 120
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS))
@@ -24,8 +24,8 @@ def test_intervals_hold_the_truth_and_families_err_as_often_as_they_say(name):
         found = with_baseline(moved, table.arms, "none")
         held += sum(c.low <= 0 <= c.high for c in found if c.arm == "gan")
         alarms += min(c.p_adjusted for c in found) < 0.05
-    assert 0.895 < held / STUDIES < 1.0
-    assert 0.0 < alarms / STUDIES < 0.105
+    assert 0.89 < held / STUDIES < 1.0
+    assert 0.0 < alarms / STUDIES < 0.11
 
 
 def test_one_spread_for_all_arms_does_not_hold_where_generators_differ():

@@ -7,7 +7,7 @@ import sys
 import click
 
 from synthtrial import __version__
-from synthtrial.cli import audits, jobs, stores, studies
+from synthtrial.cli import audits, comparisons, jobs, stores, studies
 from synthtrial.errors import SynthtrialError
 
 _INTERRUPTED = 130
@@ -41,5 +41,6 @@ def cli() -> None:
     """
 
 
-for _command in (*studies.COMMANDS, *jobs.COMMANDS, *stores.COMMANDS, *audits.COMMANDS):
-    cli.add_command(_command)
+for _module in (studies, jobs, stores, comparisons, audits):
+    for _command in _module.COMMANDS:
+        cli.add_command(_command)

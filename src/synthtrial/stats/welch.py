@@ -23,7 +23,7 @@ class WelchDifference:
 
     Attributes:
         estimate: the difference, in units of the values.
-        standard_error: ``sqrt(s1^2 / n1 + s2^2 / n2)``; NaN where a group has fewer than two values.
+        standard_error: ``sqrt(s1^2 / n1 + s2^2 / n2)``; NaN where a group has one value.
         df: Satterthwaite's degrees of freedom, between the smaller ``n - 1`` and the sum of both;
             NaN where the standard error is NaN, and where it is 0, as then nothing varies.
         low, high: ends of the t interval; NaN where the standard error is. Where that is 0, both

@@ -39,6 +39,7 @@ from synthtrial.store.root import Store as Store
 from synthtrial.store.root import open_store as open_store
 
 MANIFEST = "manifest.json"
+REWRITTEN = "rewritten"  # what a transfer has changed: original digest, key of ids, left-out files
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,29 @@ class Artifact:
     def content_digest(self) -> str:
         """Digest of all names and contents of files, equal wherever the bytes are equal."""
         return digest([[entry["name"], entry["sha256"]] for entry in self.manifest["files"]])
+
+    @property
+    def origin_digest(self) -> str:
+        """Digest of the content as it was first made, whatever a transfer has changed since.
+
+        Manifests that name this artifact as an input cite this digest.
+        """
+        return str(self._rewritten["original"]) if self._rewritten else self.content_digest
+
+    @property
+    def ids_key(self) -> str | None:
+        """Fingerprint of the salt that its ids are hashed with; None where they are not."""
+        key = self._rewritten.get("key")
+        return None if key is None else str(key)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the files that a transfer left out."""
+        return tuple(item["name"] for item in self._rewritten.get("left_out", ()))
+
+    @property
+    def _rewritten(self) -> Mapping[str, Any]:
+        return dict(self.manifest.get(REWRITTEN) or {})
 
     def entry(self, name: str) -> Mapping[str, Any]:
         """Return a file's line of the manifest: name, bytes, sha256 and, for Parquet, rows.
@@ -243,7 +267,7 @@ def draft(
             "kind": source.kind,
             "id": source.id,
             "manifest_sha256": sha256_of(source.path / MANIFEST),
-            "content_digest": source.content_digest,
+            "content_digest": source.origin_digest,
         }
     folder = temporary_name(final)
     with storage_errors(store.root):

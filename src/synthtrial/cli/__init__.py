@@ -7,7 +7,7 @@ import sys
 import click
 
 from synthtrial import __version__
-from synthtrial.cli import audits, comparisons, jobs, stores, studies
+from synthtrial.cli import audits, comparisons, jobs, stores, studies, transfers
 from synthtrial.errors import SynthtrialError
 
 _INTERRUPTED = 130
@@ -41,6 +41,6 @@ def cli() -> None:
     """
 
 
-for _module in (studies, jobs, stores, comparisons, audits):
+for _module in (studies, jobs, stores, transfers, comparisons, audits):
     for _command in _module.COMMANDS:
         cli.add_command(_command)

@@ -11,6 +11,7 @@ import pytest
 
 from synthtrial import cli
 from synthtrial.report.compare import compare, open_side
+from synthtrial.report.facts import TIMES
 from synthtrial.store.artifacts import open_store
 from synthtrial.store.records import read_records
 from synthtrial.store.segments import segment_folder, write_segment
@@ -141,8 +142,8 @@ def test_labels_and_pixels_are_compared_one_by_one(one, ran):
     b = open_side(f"toy@{ran('dataset.size=16')}", "B")
     tested = compared.same_test_set(a, b)
     assert tested.how.endswith("by id, with the same labels")
-    assert "8 × 8" in tested.note
-    assert "16 × 16" in tested.note
+    assert f"8 {TIMES} 8" in tested.note
+    assert f"16 {TIMES} 16" in tested.note
     other = open_side(f"toy@{ran('dataset.seed=7')}", "B")
     datasets = [compared._dataset(side, compared._split(side)) for side in (a, other)]
     labels = [compared._labels(side, d) for side, d in zip((a, other), datasets, strict=True)]

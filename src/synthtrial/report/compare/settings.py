@@ -87,7 +87,7 @@ def _datasets(side: Side) -> tuple[str, str]:
 def _versions(study: Study) -> dict[str, str]:
     """Return the version of each component in use, by what it is."""
     found = {
-        f"{kind} {chosen.name}": str(chosen.identity["version"])
+        f"{kind} {chosen.identity['name']}": str(chosen.identity["version"])
         for kind, chosen in (
             ("dataset", study.dataset),
             ("generator", study.generator),

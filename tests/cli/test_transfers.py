@@ -272,8 +272,7 @@ def test_two_halves_give_the_whole(toy, halves, salted, salt_file, tmp_path, ver
     assert build(there, store).complete
     assert problems(store) == []
     assert measured(store) == measured(open_store(toy.store_path))
-    grid = [r for r in read_records(store, every_attempt=True).to_pylist() if r["stage"] == "grid"]
-    assert len(grid) == 8  # each half ran the grid
+    assert read_records(store).num_rows == 12  # each half ran the grid, which counts once
     code, out, _ = verb("compare", f"toy@{toy.store_path}", f"toy@{tmp_path / 'new'}")
     assert code == 0
     assert "All 12 trials that both ran (equal ids) have identical results" in out
@@ -472,6 +471,10 @@ def test_restricted_images_stay_and_the_study_is_reported_without_its_files(
     assert problems(store) == []
     (snapshot,) = (store.root / "studies").glob("*.yaml")
     before = tables(clinic, open_store(clinic.store_path), tmp_path / "a")
+    code, out, _ = verb("compare", f"toy@{clinic.store_path}", f"toy@{store.root}", "--json")
+    assert code == 0
+    settings = {item["key"]: item["touches"] for item in json.loads(out)["settings"]}
+    assert settings["dataset.name"] == settings["dataset.table"] == "neither"
     monkeypatch.setattr(  # what an archive says is enough: no file of the dataset is touched
         "synthtrial.data.listed_images.open_table",
         lambda *_: pytest.fail("the dataset's table was read"),

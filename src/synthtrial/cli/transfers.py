@@ -160,12 +160,13 @@ def _show_export(screen: Console, done: Exported, *, kept_salt: bool, hashed: bo
 
 @click.command("import")
 @click.argument("file")
-@click.argument("overrides", nargs=-1, metavar="[store.path=DIR]")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def import_(file: str, overrides: Sequence[str]) -> None:
-    """Merge an archive that `export` wrote into a store; by default the one in this folder.
+    """Merge an archive that `export` wrote into a store.
 
-    What is there is skipped, so an import that was interrupted is run again. An artifact that the
-    store has with other content is refused, before anything is written.
+    The store is the one in this folder, or that of store.path=DIR. What is there is skipped, so an
+    import that was interrupted is run again. An artifact that the store has with other content is
+    refused, before anything is written.
     """
     from synthtrial.config import StoreConfig
     from synthtrial.store.artifacts import open_store

@@ -227,6 +227,15 @@ def test_a_side_without_results_says_why(one, tmp_path, verb, toy_study):
     assert "12 records of toy, and none" in err
 
 
+def test_a_store_may_have_any_name(one, tmp_path):
+    place = tmp_path / "me@host"
+    shutil.copytree(one, place)
+    assert open_side(f"toy@{place}", "A").store.root == place
+    file = tmp_path / "a@b.yaml"
+    shutil.copy(next((one / "studies").glob("*.yaml")), file)
+    assert open_side(str(file), "A").store.root == one
+
+
 def test_a_snapshot_is_found_by_its_digest(one):
     name = open_side(f"toy@{one}", "A").study.digest
     (path,) = (one / "studies").glob("*.yaml")

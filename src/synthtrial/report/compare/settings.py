@@ -47,11 +47,21 @@ def differences(a: Study, b: Study) -> tuple[Difference, ...]:
     What one touches is found by trying it: A with this one value of B.
     """
     flat = [_flat_settings(study, other) for study, other in ((a, b), (b, a))]
+    # Of a plug-in, ids keep what it says that they should: not where its files are, for one.
+    same = tuple(
+        f"{kind}."
+        for kind, first, second in (
+            ("dataset", a.dataset, b.dataset),
+            ("generator", a.generator, b.generator),
+            ("classifier", a.classifier, b.classifier),
+        )
+        if first is not None and second is not None and first.identity == second.identity
+    )
     found = []
     for key in dict.fromkeys([*flat[0], *flat[1]]):
         first, second = (side.get(key, ABSENT) for side in flat)
         if first != second:
-            touches = _touches(a, key, second)
+            touches = NEITHER if key.startswith(same) else _touches(a, key, second)
             found.append(Difference(key, _text(first), _text(second), touches))
     return tuple(found)
 

@@ -73,8 +73,7 @@ def open_side(given: str, name: str, overrides: Sequence[str] = ()) -> Side:
         ConfigError: no such study.
         StoreError: no such store, or no results of the study in it.
     """
-    words, _, place = given.rpartition("@")
-    words, place = (words, place) if words else (given, "")
+    words, _, place = (given, "", "") if Path(given).is_file() else given.partition("@")
     if place:
         store = open_store(Path(place), create=False)
         study = load(_kept(store, words) or words, [*overrides, f"store.path={store.root}"])

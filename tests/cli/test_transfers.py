@@ -230,6 +230,16 @@ def test_a_study_moves_with_its_ids_and_goes_on(toy, tmp_path, verb):
     assert problems(store) == []
 
 
+def test_a_study_is_found_by_its_name_and_store(toy, tmp_path, verb):
+    code, _, err = verb("export", f"toy@{toy.store_path}", tmp_path / "toy.tar")
+    assert code == 0, err
+    text = imported(verb, tmp_path / "toy.tar", tmp_path / "new")
+    assert "20 artifacts added" in text
+    code, _, err = verb("export", "digits", tmp_path / "x.tar", f"store.path={tmp_path / 'none'}")
+    assert code == 1
+    assert "there is no store at" in err
+
+
 def test_an_unpacked_archive_is_a_store(toy, tmp_path, verb):
     exported(verb, toy, tmp_path / "folder")
     code, out, _ = verb("status", *words_of(toy, f"store.path={tmp_path / 'folder'}"))
@@ -409,7 +419,7 @@ def test_only_what_the_study_uses_goes_along_unless_all_is_asked_for(toy, tmp_pa
     text = imported(verb, tmp_path / "all.tar", tmp_path / "all")
     assert len(measured(open_store(tmp_path / "one"))) == 12
     assert len(measured(open_store(tmp_path / "all"))) == 24
-    assert text.count("next: `synthtrial status") == 2
+    assert text.count("next: `synthtrial report") == 2
     assert build(other, open_store(tmp_path / "all")).complete
 
 
@@ -479,6 +489,12 @@ def test_restricted_images_stay_and_the_study_is_reported_without_its_files(
         "synthtrial.data.listed_images.open_table",
         lambda *_: pytest.fail("the dataset's table was read"),
     )
+    code, out, err = verb("status", snapshot, f"store.path={store.root}")
+    assert (code, err) == (0, "")
+    assert "complete" in out
+    code, _, err = verb("plan", snapshot, f"store.path={store.root}")
+    assert code == 1
+    assert "the dataset 'table' stayed where this study was exported" in err
     there = load(snapshot, [f"store.path={store.root}"])
     plan = build(there, store)
     assert plan.complete

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synthtrial.cli.common import build_plan, console, require_store
+from synthtrial.cli.common import build_plan, console
 from synthtrial.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -49,15 +49,17 @@ def export(
 ) -> None:
     """Write a study's results, and what they were made from, into FILE.tar or a folder.
 
-    Ids of patients and images are hashed, with a random salt that is thrown away, and what may not
-    be passed on is left out. To go on with the study elsewhere, use --keep-ids.
+    STUDY@STORE is the study of that name that ran last in a store, as it was set then. Ids of
+    patients and images are hashed, with a random salt that is thrown away, and what may not be
+    passed on is left out. To go on with the study elsewhere, use --keep-ids.
     """
+    from synthtrial.report.compare.sides import locate
     from synthtrial.store.transfer.exporting import export_store
     from synthtrial.store.transfer.pseudonyms import new_salt, read_salt
 
     if keep_ids and salt_file:
         raise ConfigError("--keep-ids hashes nothing: leave --salt-file away, or --keep-ids")
-    loaded, store = require_store(study, overrides, None)
+    loaded, store = locate(study, overrides)
     salt = None if keep_ids else read_salt(Path(salt_file)) if salt_file else new_salt()
     contents = (
         _everything(store, keep_ids)
@@ -200,7 +202,7 @@ def _show_import(screen: Console, store: Store, done: Imported) -> None:
         screen.print(f"{len(done.left_out)} files were left out by the export")
     for name in done.studies:
         snapshot = store.root / "studies" / name
-        command = ["synthtrial", "status", str(snapshot), f"{_STORE}{store.root}"]
+        command = ["synthtrial", "report", str(snapshot), f"{_STORE}{store.root}"]
         screen.print(f"next: `{shlex.join(command)}`")
 
 

@@ -59,19 +59,18 @@ class Side:
         return tuple(sorted(set(self.facts.trials.code_digest) - {""}))
 
 
-def open_side(given: str, name: str, overrides: Sequence[str] = ()) -> Side:
-    """Find a study and its results.
+def locate(given: str, overrides: Sequence[str] = ()) -> tuple[Study, Store]:
+    """Find a study, taken to the replicates that were asked for, and its store.
 
     Args:
         given: ``STUDY`` or ``STUDY@STORE``. With a store, the study is the one of this name that
             ran there last, as it was set then, or the one whose digest begins so; else it is a
             file or a shipped study as for every other verb.
-        name: ``A`` or ``B``.
         overrides: of settings.
 
     Raises:
         ConfigError: no such study.
-        StoreError: no such store, or no results of the study in it.
+        StoreError: no such store.
     """
     words, _, place = (given, "", "") if Path(given).is_file() else given.partition("@")
     if place:
@@ -81,11 +80,26 @@ def open_side(given: str, name: str, overrides: Sequence[str] = ()) -> Side:
         study = load(words, overrides)
         if not study.store_path.exists():
             raise StoreError(
-                f"{name}: there is no store at {study.settings.store.path}; name the one that has "
-                f"the results of {words}: '{words}@STORE'"
+                f"there is no store at {study.settings.store.path}; name the one that has the "
+                f"results of {words}: '{words}@STORE'"
             )
         store = open_store(study.store_path, create=False)
-    study = with_target(study, store)
+    return with_target(study, store), store
+
+
+def open_side(given: str, name: str, overrides: Sequence[str] = ()) -> Side:
+    """Find a study with results.
+
+    Args:
+        given: as in :func:`locate`.
+        name: ``A`` or ``B``.
+        overrides: of settings.
+
+    Raises:
+        ConfigError: no such study.
+        StoreError: no such store, or no results of the study in it.
+    """
+    study, store = locate(given, overrides)
     side = Side(name, given, study, store, build(study, store))
     trials = [trial.trial_id for trial in side.plan.trials if trial.stage == "replicate"]
     if not any(id_ in side.plan.done for id_ in trials):

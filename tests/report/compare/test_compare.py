@@ -156,6 +156,18 @@ def test_labels_and_pixels_are_compared_one_by_one(one, ran):
     compared._check_pixels(ids, datasets[0], datasets[0])
 
 
+def test_other_classes_are_refused_first(one, ran, verb):
+    other = ran(
+        "dataset={name: toy_multi, rows: 300}",
+        "imbalance={classes: [rust], remove: 0.2}",
+        "balance={classes: [rust], target: 0.6}",
+        "statistics.minority=[rust]",
+    )
+    code, _, err = verb("compare", f"toy@{one}", f"toy@{other}")
+    assert code == 1
+    assert "only one of the datasets has the classes ant, ash, crack, dent, moth, rust" in err
+
+
 def test_another_order_of_rows_is_the_same_test_set(one, ran):
     """The artifacts have other ids and bytes; what was tested on is the same."""
     a, b = open_side(f"toy@{one}", "A"), open_side(f"toy@{ran('dataset.row_order=3')}", "B")

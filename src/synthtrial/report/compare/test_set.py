@@ -54,6 +54,7 @@ def same_test_set(a: Side, b: Side) -> TestSet:
     check_distinct(a, b)
     splits = [_split(side) for side in (a, b)]
     datasets = [_dataset(side, split) for side, split in zip((a, b), splits, strict=True)]
+    _check_classes(*(dataset.info["classes"] for dataset in datasets))
     tables = [read_split(split) for split in splits]
     same_data = datasets[0].origin_digest == datasets[1].origin_digest
     if same_data and splits[0].origin_digest == splits[1].origin_digest:
@@ -96,6 +97,15 @@ def _dataset(side: Side, split: Artifact) -> Artifact:
     return read_artifact(side.store, "dataset", split.inputs["dataset"])
 
 
+def _check_classes(mine: Collection[str], other: Collection[str]) -> None:
+    alone = sorted({*mine} ^ {*other})
+    if alone:
+        raise DataError(
+            f"the test sets differ: only one of the datasets has the classes {listing(alone)}. "
+            "Compare studies of the same classes"
+        )
+
+
 def _tested(table: SplitTable) -> set[str]:
     return set(table.sample_ids[table.rows("test")].tolist())
 
@@ -126,12 +136,6 @@ def _labels(side: Side, dataset: Artifact) -> LabelTable:
 
 
 def _check_labels(tested: Collection[str], mine: LabelTable, other: LabelTable) -> None:
-    if mine.classes != other.classes:
-        alone = sorted({*mine.classes} ^ {*other.classes})
-        raise DataError(
-            f"the test sets differ: only one of the datasets has the classes {listing(alone)}. "
-            "Compare studies of the same classes"
-        )
     rows = [
         {name: row.tobytes() for name, row in zip(t.sample_ids, t.labels_NK, strict=True)}
         for t in (mine, other)

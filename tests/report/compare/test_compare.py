@@ -136,7 +136,7 @@ def test_other_test_sets_are_refused(one, ran, verb, override, words):
 def test_labels_and_pixels_are_compared_one_by_one(one, ran):
     """Datasets of other content, each with the ids of the other."""
     from synthtrial.errors import DataError
-    from synthtrial.report.compare import test_set as compared
+    from synthtrial.report.compare import tested as compared
 
     a = open_side(f"toy@{one}", "A")
     b = open_side(f"toy@{ran('dataset.size=16')}", "B")

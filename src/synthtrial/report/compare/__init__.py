@@ -2,7 +2,7 @@
 
     found = compare(open_side("digits@old", "A"), open_side("digits@new", "B"))
 
-:mod:`.sides` finds what is meant, :mod:`.test_set` refuses what was judged on different images,
+:mod:`.sides` finds what is meant, :mod:`.tested` refuses what was judged on different images,
 :mod:`.settings` lists what was set otherwise, :mod:`.arithmetic` has the numbers; :mod:`.terminal`
 and :mod:`.page` show them.
 """
@@ -23,7 +23,7 @@ from synthtrial.report.compare.arithmetic import (
 from synthtrial.report.compare.settings import Difference, differences, origins
 from synthtrial.report.compare.sides import Side, measured
 from synthtrial.report.compare.sides import open_side as open_side
-from synthtrial.report.compare.test_set import TestSet, same_test_set
+from synthtrial.report.compare.tested import TestSet, same_test_set
 
 
 @dataclass(frozen=True)

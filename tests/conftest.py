@@ -85,3 +85,40 @@ def remount_read_only():
         subprocess.run(["mount", "-o", "remount,ro", str(where)], check=True)
 
     return make
+
+
+#: A study of a made dataset with groups, every stage in it: a second or two in this process.
+TOY_STUDY = """
+name: toy
+seed: 0
+dataset: {name: toy, rows: 200}
+split: {test: 0.25, validation: 0.2}
+imbalance: {classes: [moth], remove: 0.4}
+regimens: [1.0]
+balance: {classes: [moth], target: 0.3}
+arms: {none: {}, gan: {synthetic: true}}
+generator: {name: projection, width: 8}
+gan_training: {steps: 2, global_batch: 16}
+classifier: {name: small_cnn}
+training: {epochs: 2}
+grid: {learning_rate: [0.01, 0.001], batch_size: [32]}
+protocol: {kind: grid_once, draws: 2, replicates: 4, select_by: accuracy}
+metrics: [accuracy, recall]
+statistics: {baseline: none, overall: accuracy, per_class: recall, minority: [moth]}
+store: {keep_logits: true}
+"""
+
+
+@pytest.fixture(scope="session")
+def toy_study(tmp_path_factory):
+    """Make the toy study with its store in a folder of its own under ``place``."""
+    from synthtrial.study import load
+
+    file = tmp_path_factory.mktemp("toy-study") / "toy.yaml"
+    file.write_text(TOY_STUDY)
+
+    def make(place: Path, *overrides: str):
+        paths = [f"store.{name}={place / name}" for name in ("path", "report_path", "cache_path")]
+        return load(file, [*paths, *overrides])
+
+    return make

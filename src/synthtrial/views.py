@@ -225,11 +225,12 @@ def artifacts_in_use(store: Store, study: Study) -> set[tuple[str, str]]:
                 f"{path} ran in this store and cannot be read any more, so what it uses is "
                 f"unknown: {error} Mend that, or remove the file if the study may go."
             ) from None
-        used |= _artifacts(plan)
-    return used | _artifacts(build(study, store))
+        used |= artifacts_of(plan)
+    return used | artifacts_of(build(study, store))
 
 
-def _artifacts(plan: Plan) -> set[tuple[str, str]]:
+def artifacts_of(plan: Plan) -> set[tuple[str, str]]:
+    """Return (kind, id) of what a plan's tasks make, whether it is there or not."""
     kept = {(ARTIFACT_KINDS[t.kind], t.id) for t in plan.tasks.values() if t.kind != "trial"}
     trials = [task.id for task in plan.tasks.values() if task.kind == "trial"]
     return kept | {(kind, id_) for id_ in trials for kind in ("predictions", "weights")}

@@ -7,7 +7,7 @@ import sys
 import click
 
 from synthtrial import __version__
-from synthtrial.cli import audits, jobs, replications, stores, studies
+from synthtrial.cli import audits, comparisons, jobs, replications, stores, studies, transfers
 from synthtrial.errors import SynthtrialError
 
 _INTERRUPTED = 130
@@ -41,11 +41,6 @@ def cli() -> None:
     """
 
 
-for _command in (
-    *studies.COMMANDS,
-    *replications.COMMANDS,
-    *jobs.COMMANDS,
-    *stores.COMMANDS,
-    *audits.COMMANDS,
-):
-    cli.add_command(_command)
+for _module in (studies, replications, jobs, stores, transfers, comparisons, audits):
+    for _command in _module.COMMANDS:
+        cli.add_command(_command)

@@ -92,6 +92,7 @@ def find_maps(store: Store, plan: Plan, *, shown: bool, restricted: bool = False
         artifact = read_artifact(store, "cams", task.id)
         path = artifact.file("cams.json")
         may_show = shown or not (restricted or artifact.restrictions)
+        may_show = may_show and not artifact.left_out
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["classes"]
             tiles, regimen = int(artifact.info["tiles"]), float(artifact.info["regimen"])

@@ -7,6 +7,7 @@ from typing import Any
 
 from synthtrial.config import BalanceConfig, ProtocolConfig, TrainingConfig
 from synthtrial.data.base import DatasetSource
+from synthtrial.data.imported import Imported
 from synthtrial.identity import canonical_json, non_default
 from synthtrial.report.facts import ArmFacts, Design, Primary, count_text, listing, rows_text
 from synthtrial.report.made import thresholds_of
@@ -23,7 +24,7 @@ def describe(study: Study) -> Design:
     return Design(
         name=study.name,
         description=settings.description.strip(),
-        dataset=study.dataset.name,
+        dataset=source.of if isinstance(source, Imported) else study.dataset.name,
         licence=source.licence,
         classes=tuple(source.classes),
         minority=tuple(study.minority),

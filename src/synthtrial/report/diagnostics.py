@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
@@ -17,6 +15,7 @@ from synthtrial.report.tables import by_target
 from synthtrial.report.views import number
 from synthtrial.stats.assumptions import brown_forsythe, robustness
 from synthtrial.stats.contrasts import all_pairs
+from synthtrial.stats.welch import welch
 
 #: Most arms whose pairs are all compared: their number grows with the square.
 MOST_ARMS = 16
@@ -59,29 +58,15 @@ def assumptions_table(
             place = {"regimen": regimen, "arm": arm, "scope": scope, "class_name": class_name}
             place |= {"spread_p": spread.p_value, "spread_ratio": spread.ratio}
             place |= {name: row[name] for name in ("difference", "low", "high")}
-            place |= _welch(scores[arm], scores[design.baseline], design.confidence)
+            apart = welch(scores[design.baseline], scores[arm], design.confidence)
+            place |= {f"welch_{end}": getattr(apart, end) for end in ("low", "high")}
+            place["welch_p"] = apart.p_value
             rows.append(place | vars(found))
     columns_ = (
         "regimen arm scope class_name spread_p spread_ratio difference low high welch_low "
         "welch_high welch_p p_normal p_signed_rank low_without high_without skewness"
     )
     return pd.DataFrame(rows, columns=columns_.split())
-
-
-def _welch(scores: np.ndarray, baseline: np.ndarray, confidence: float) -> dict[str, float]:
-    nan = math.nan
-    flat = np.ptp(scores) == 0 and np.ptp(baseline) == 0 if scores.size and baseline.size else True
-    if min(scores.size, baseline.size) < 2 or flat:
-        return {"welch_low": nan, "welch_high": nan, "welch_p": nan}
-    from scipy.stats import ttest_ind
-
-    found: Any = ttest_ind(scores, baseline, equal_var=False)
-    ends = found.confidence_interval(confidence)
-    return {
-        "welch_low": float(ends.low),
-        "welch_high": float(ends.high),
-        "welch_p": float(found.pvalue),
-    }
 
 
 def pairs_table(facts: Facts, results: pd.DataFrame) -> pd.DataFrame:

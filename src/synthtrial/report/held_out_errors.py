@@ -27,7 +27,7 @@ from synthtrial.report.kept_logits import (
 from synthtrial.report.tables import reported_trials
 from synthtrial.stats.held_out import held_out_error
 from synthtrial.stats.influence import Influence, join
-from synthtrial.store.artifacts import Store, exists
+from synthtrial.store.artifacts import Store, exists, read_artifact
 
 if TYPE_CHECKING:
     from synthtrial.data.labels import LabelPolicy
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Place = tuple[str, float, int]  # arm, regimen, replicate
 Target = tuple[str, str]  # scope, class name
 #: Influences of groups, by target, arm and unit (a draw, or a replicate).
+_ELSEWHERE = "The labels of the test images did not travel with this store."
 Vectors = dict[Target, dict[str, dict[int, np.ndarray]]]
 
 
@@ -66,6 +67,8 @@ def find_errors(store: Store, plan: Plan, planned: pd.DataFrame, facts: Facts) -
     first = min(trainings)
     payloads = {id_: plan.tasks[id_].payload for id_ in trainings}
     seed = plan.study.settings.seed
+    if read_artifact(store, "dataset", payloads[first]["dataset"]).left_out:
+        return {"test_errors": empty(TEST_ERROR_COLUMNS), "test_errors_missing": _ELSEWHERE}
     test = read_held_out(store, payloads[first]["dataset"], first, seed)
     metrics = dict.fromkeys((design.class_metric, design.overall_metric))
     slow = [name for name in metrics if test.too_long(name, len(trainings))]

@@ -203,7 +203,11 @@ def find_pictures(
             return (), (), (f"{text}: none is shown.",)
         shown = "and yet shown, as store.show_restricted asks: whoever gets this page gets them"
         notes = (f"{text} {shown}.",)
-    pictures = [picture for _, artifact in exhibits for picture in _strips(artifact)]
+    whole = [artifact for _, artifact in exhibits if not artifact.left_out]
+    if len(whole) < len(exhibits):
+        left = f"Pictures of {study.dataset.name} were left out of the archive that it came with."
+        notes = (*notes, left)
+    pictures = [picture for artifact in whole for picture in _strips(artifact)]
     ends = {min(study.settings.regimens), max(study.settings.regimens), None}
     places = _places(plan)
     sheets = [

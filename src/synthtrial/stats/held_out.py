@@ -28,6 +28,8 @@ from synthtrial.stats.influence import Floats, Grouping, auc_influence
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class HeldOutError:
@@ -124,6 +126,10 @@ def error_of_sums(
     parts_G = (total_G / n) ** 2
     variance = float(parts_G.sum())
     shared = variance if n == 1 else (n * n * variance - squares) / (n * (n - 1))
+    if (
+        shared < _ROUNDING * variance
+    ):  # what rounding leaves of nothing depends on the order of rows
+        shared = 0.0
     return HeldOutError(
         math.sqrt(variance),
         math.sqrt(min(max(shared, 0.0), variance)),

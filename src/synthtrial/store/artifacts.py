@@ -9,8 +9,6 @@ manifest and nothing else.
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from synthtrial.errors import DamagedArtifactError, StoreError
-from synthtrial.identity import canonical_json, code_digest, digest
+from synthtrial.identity import code_digest, digest
 from synthtrial.store.files import (
     entries,
     files_under,
@@ -34,11 +32,12 @@ from synthtrial.store.files import (
     write_file,
 )
 from synthtrial.store.locks import lock_path, unlock
-from synthtrial.store.root import NAME, SCHEMA, check_schema
+from synthtrial.store.manifest import MANIFEST as MANIFEST
+from synthtrial.store.manifest import REWRITTEN, manifest_text, read_manifest
+from synthtrial.store.manifest import mend as mend
+from synthtrial.store.root import NAME, SCHEMA
 from synthtrial.store.root import Store as Store
 from synthtrial.store.root import open_store as open_store
-
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,34 @@ class Artifact:
         """Digest of all names and contents of files, equal wherever the bytes are equal."""
         return digest([[entry["name"], entry["sha256"]] for entry in self.manifest["files"]])
 
+    @property
+    def origin_digest(self) -> str:
+        """Digest of the content as it was first made, whatever a transfer has changed since.
+
+        Manifests that name this artifact as an input cite this digest.
+        """
+        return str(self._rewritten["original"]) if self._rewritten else self.content_digest
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether a transfer has changed its files or left some out."""
+        return bool(self._rewritten)
+
+    @property
+    def ids_key(self) -> str | None:
+        """Fingerprint of the salt that its ids are hashed with; None where they are not."""
+        key = self._rewritten.get("key")
+        return None if key is None else str(key)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the files that a transfer left out."""
+        return tuple(item["name"] for item in self._rewritten.get("left_out", ()))
+
+    @property
+    def _rewritten(self) -> Mapping[str, Any]:
+        return dict(self.manifest.get(REWRITTEN) or {})
+
     def entry(self, name: str) -> Mapping[str, Any]:
         """Return a file's line of the manifest: name, bytes, sha256 and, for Parquet, rows.
 
@@ -142,14 +169,6 @@ class Draft:
     info: dict[str, Any] = field(default_factory=dict)
 
 
-def mend(path: Path) -> str:
-    """Say how a damaged artifact is made whole again."""
-    return (
-        "Run `synthtrial verify` to see all damage, delete the folder "
-        f"{path} and run the study again: it will be made anew."
-    )
-
-
 def exists(store: Store, kind: str, id: str) -> bool:  # noqa: A002
     """Say whether an artifact is committed."""
     return (store.folder(kind, id) / MANIFEST).is_file()
@@ -176,34 +195,6 @@ def read_artifact(store: Store, kind: str, id: str) -> Artifact:  # noqa: A002
             "it; `synthtrial run` makes it."
         )
     return Artifact(kind, id, folder, read_manifest(folder, kind, id))
-
-
-def read_manifest(folder: Path, kind: str, id: str) -> dict[str, Any]:  # noqa: A002
-    """Read and check ``manifest.json`` of an artifact's folder.
-
-    Raises:
-        StoreSchemaError, DamagedArtifactError: as :func:`read_artifact`.
-    """
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-        check_schema(manifest["schema"], path)
-        checksum = manifest.pop("checksum")
-        intact = checksum == _checksum(manifest) and (manifest["kind"], manifest["id"]) == (
-            kind,
-            id,
-        )
-    except FileNotFoundError:
-        raise DamagedArtifactError(f"{path} is missing. {mend(folder)}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedArtifactError(f"{path} is not a manifest. {mend(folder)}") from error
-    if not intact:
-        raise DamagedArtifactError(f"{path} was altered. {mend(folder)}")
-    return dict(manifest)
-
-
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(manifest).encode()).hexdigest()
 
 
 @contextmanager
@@ -243,8 +234,61 @@ def draft(
             "kind": source.kind,
             "id": source.id,
             "manifest_sha256": sha256_of(source.path / MANIFEST),
-            "content_digest": source.content_digest,
+            "content_digest": source.origin_digest,
         }
+    with _begun(store, final) as folder:
+        made = Draft(kind, id, folder)
+        yield made
+        manifest = {
+            "schema": SCHEMA,
+            "kind": kind,
+            "id": id,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "code_digest": code_digest(),
+            "inputs": sources,
+            "files": describe_files(folder),
+            "lineage": [asdict(item) for item in lineage],
+            "restrictions": sorted(limits),
+            "info": made.info,
+        }
+        write_file(folder / MANIFEST, manifest_text(manifest))
+        read_manifest(folder, kind, id)
+        _commit(folder, final)
+
+
+@contextmanager
+def adopt(store: Store, kind: str, id: str) -> Iterator[Path]:  # noqa: A002
+    """Commit an artifact that was made elsewhere: write its files and manifest into the folder.
+
+    The folder is committed when the block ends, if every file is there and as the manifest says.
+
+    Raises:
+        StoreSchemaError: a newer synthtrial wrote the manifest.
+        DamagedArtifactError: the manifest or a file is not what was committed there.
+        StoreError: the disk is full, or the store is read-only.
+    """
+    final = store.folder(kind, id)
+    with _begun(store, final) as folder:
+        yield folder
+        flush_file(folder / MANIFEST)
+        artifact = Artifact(kind, id, folder, read_manifest(folder, kind, id))
+        names = {path.relative_to(folder).as_posix() for path in files_under(folder)} - {MANIFEST}
+        odd = sorted(names ^ {*artifact.files})
+        for name in artifact.files if not odd else ():
+            path = artifact.file(name)
+            flush_file(path)
+            if sha256_of(path) != artifact.entry(name)["sha256"]:
+                odd.append(name)
+        if odd:
+            raise DamagedArtifactError(
+                f"{kind}/{id}: {', '.join(odd)} is not what its manifest says; it was not kept"
+            )
+        _commit(folder, final)
+
+
+@contextmanager
+def _begun(store: Store, final: Path) -> Iterator[Path]:
+    """Give a folder beside the final one, which is removed if it is not committed."""
     folder = temporary_name(final)
     with storage_errors(store.root):
         lock = None
@@ -252,25 +296,7 @@ def draft(
         try:
             with suppress(OSError):  # a lock tells gc that the maker is alive; gc can do without
                 lock = lock_path(folder, os.O_RDONLY | os.O_DIRECTORY, wait=False)
-            made = Draft(kind, id, folder)
-            yield made
-            manifest = {
-                "schema": SCHEMA,
-                "kind": kind,
-                "id": id,
-                "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "code_digest": code_digest(),
-                "inputs": sources,
-                "files": _describe_files(folder),
-                "lineage": [asdict(item) for item in lineage],
-                "restrictions": sorted(limits),
-                "info": made.info,
-            }
-            manifest["checksum"] = _checksum(manifest)
-            text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-            write_file(folder / MANIFEST, text.encode() + b"\n")
-            read_manifest(folder, kind, id)
-            _commit(folder, final)
+            yield folder
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -290,7 +316,7 @@ def _input(store: Store, name: str, value: str) -> Artifact:
     return read_artifact(store, kind, id_)
 
 
-def _describe_files(folder: Path) -> list[dict[str, Any]]:
+def describe_files(folder: Path) -> list[dict[str, Any]]:
     """Flush and hash what the maker wrote; for Parquet also count rows, which reads the footer."""
     described = []
     for path in files_under(folder):

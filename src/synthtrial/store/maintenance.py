@@ -80,7 +80,7 @@ def garbage(store: Store, keep: Iterable[tuple[str, str]] | None = None) -> list
         if path.exists() and idle_seconds(by.path) > GRACE_SECONDS:
             found.append(_item(path, f"superseded by {by.path.name}"))
     if keep is not None:
-        kept = _with_inputs(store, keep)
+        kept = with_inputs(store, keep)
         for kind in artifact_kinds(store):
             unused = [name for name in list_artifacts(store, kind) if (kind, name) not in kept]
             found += [_item(store.folder(kind, name), "no kept study needs it") for name in unused]
@@ -109,7 +109,7 @@ def _item(path: Path, reason: str) -> Garbage:
     return Garbage(path, size_of(path), reason)
 
 
-def _with_inputs(store: Store, keep: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+def with_inputs(store: Store, keep: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """Add what the kept artifacts were made from: `verify` and lineage checks need it."""
     waiting = list(keep)
     kept: set[tuple[str, str]] = set()

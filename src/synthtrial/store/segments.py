@@ -102,7 +102,7 @@ def _list_once(store: Store) -> Segments:
     damaged: list[tuple[Path, DamagedArtifactError]] = []
     for path in entries(segment_folder(store), SUFFIX):
         try:
-            found.append(_read_header(path))
+            found.append(read_header(path))
         except DamagedArtifactError as error:
             damaged.append((path, error))
     by: dict[str, Segment] = {name: segment for segment in found for name in segment.supersedes}
@@ -127,7 +127,13 @@ def read_segment(path: Path) -> pa.Table:
         return file.read()
 
 
-def _read_header(path: Path) -> Segment:
+def read_header(path: Path) -> Segment:
+    """Read what a segment says of itself.
+
+    Raises:
+        StoreSchemaError: a newer synthtrial wrote it.
+        DamagedArtifactError: it is truncated or altered.
+    """
     with damaged_segment(path):
         metadata = pq.read_metadata(path).metadata or {}
         about = json.loads(metadata[_KEY])

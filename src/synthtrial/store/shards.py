@@ -69,6 +69,22 @@ def shard_schema(classes: Sequence[str], *, synthetic: bool) -> pa.Schema:
     return pa.schema(fields, metadata)
 
 
+def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Start a Parquet file of an artifact: an image shard where the schema has images."""
+    if "image" not in schema.names:
+        return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+    compressed = {f.name: "zstd" for f in schema if f.name != "image"}
+    texts = [n for n in ("group_id", "intended", "generator") if n in schema.names]
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression={**compressed, "image.bytes": "none", "image.path": "zstd"},
+        use_dictionary=texts,
+        write_statistics=list(compressed),
+        write_page_checksum=True,
+    )
+
+
 @dataclass
 class RowGroup:
     """Checks rows, encodes their images and keeps them until they make a row group."""
@@ -88,16 +104,7 @@ class RowGroup:
 
     def open(self, path: Path) -> pq.ParquetWriter:
         """Start a shard."""
-        compressed = {f.name: "zstd" for f in self.schema if f.name != "image"}
-        texts = [n for n in ("group_id", "intended", "generator") if n in self.schema.names]
-        return pq.ParquetWriter(
-            path,
-            self.schema,
-            compression={**compressed, "image.bytes": "none", "image.path": "zstd"},
-            use_dictionary=texts,
-            write_statistics=list(compressed),
-            write_page_checksum=True,
-        )
+        return open_writer(path, self.schema)
 
     def add(self, row: ImageRow, png: bytes) -> int:
         """Take a row and its encoded image; return the bytes of that."""

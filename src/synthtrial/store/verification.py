@@ -71,9 +71,10 @@ def _input_problem(store: Store, name: str, entry: dict[str, str]) -> str:
     try:
         if sha256_of(where / MANIFEST) == entry["manifest_sha256"]:
             return ""
-        # Made anew with equal content (after a repair, say) is as good.
+        # Made anew with equal content (after a repair, say) is as good, and so is what a transfer
+        # has rewritten: it says for which content it stands.
         if (
-            read_artifact(store, entry["kind"], entry["id"]).content_digest
+            read_artifact(store, entry["kind"], entry["id"]).origin_digest
             == entry["content_digest"]
         ):
             return ""

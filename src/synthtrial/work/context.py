@@ -17,7 +17,7 @@ import numpy as np
 from synthtrial.data.labels import LabelPolicy, apply_policy
 from synthtrial.data.regimens import held_out_rows, regimen_rows
 from synthtrial.data.splits import SplitTable, read_split
-from synthtrial.errors import StoreError
+from synthtrial.errors import DataError, StoreError
 from synthtrial.store.artifacts import Artifact, Store, read_artifact
 from synthtrial.store.cache import ImageArrays, load_arrays
 from synthtrial.store.records import RecordWriter
@@ -201,7 +201,15 @@ def _load(path: Path) -> Study:
 
 @lru_cache(maxsize=256)
 def _artifact(store: Store, kind: str, id_: str) -> Artifact:
-    return read_artifact(store, kind, id_)
+    artifact = read_artifact(store, kind, id_)
+    if artifact.is_rewritten:  # who is tested on, and in which order, hangs on the true ids
+        what = "its ids are hashed" if artifact.ids_key else "part of it was left out"
+        raise DataError(
+            f"{kind} {id_} came with an import, and {what}: nothing new can be made from it. Run "
+            "the study where its data are, or export it there with --keep-ids (and "
+            "--with-restricted) to go on here"
+        )
+    return artifact
 
 
 @lru_cache(maxsize=16)

@@ -45,7 +45,8 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     named = study.settings.statistics.published
     planned = planned_trials(plan, store)
     outcomes = read_outcomes(store, planned, design)
-    trials, others = outcomes.trials, dict(outcomes.others)
+    trials = outcomes.trials
+    others: dict[str, Any] = dict(outcomes.others)
     if study.settings.split.validation_made:  # arms are validated on unlike images
         others.pop("validation_scores", None)
     pictures, sheets, notes = find_pictures(study, store, plan)

@@ -11,14 +11,19 @@ each class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from synthtrial.report.facts import TERMINAL, Facts
-from synthtrial.stats.blocks import Contrast, block_means, fit_blocks
+from synthtrial.report.groups import Group, by_column, by_target
+from synthtrial.stats.blocks import Contrast, Labels, coded_block_means, fit_blocks
 from synthtrial.stats.pooled import interval, pooled_variance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PROVISIONAL = "PROVISIONAL"
 MIXED_CODE = "MIXED CODE"
@@ -59,20 +64,33 @@ def long_results(facts: Facts) -> pd.DataFrame:
         Columns regimen, arm, draw, replicate, scope (``overall``, ``minority`` or ``class``),
         class_name (empty unless scope is ``class``), metric, value.
     """
-    design = facts.design
-    trials = reported_trials(facts)
+    trials, columns = _score_columns(facts)
     keys = trials[["regimen", "arm", "draw", "replicate"]]
-    scores = facts.class_scores.reindex(index=trials.index, columns=list(design.classes))
-    parts = [keys.assign(scope="overall", class_name="", value=trials.overall)]
-    if design.minority:
-        mean = scores[list(design.minority)].mean(axis=1)
-        parts.append(keys.assign(scope="minority", class_name="", value=mean))
-    parts += [
-        keys.assign(scope="class", class_name=name, value=scores[name]) for name in design.classes
+    parts = [
+        keys.assign(scope=scope, class_name=name, value=value, metric=metric)
+        for scope, name, metric, value in columns
     ]
     table = pd.concat(parts, ignore_index=True)
-    table["metric"] = np.where(table.scope == "overall", design.overall_metric, design.class_metric)
+    table = table[[*keys, "scope", "class_name", "value", "metric"]]
     return table.dropna(subset="value").reset_index(drop=True)
+
+
+def _score_columns(
+    facts: Facts,
+) -> tuple[pd.DataFrame, list[tuple[str, str, str, NDArray[np.float64]]]]:
+    """Return the reported trials, and each target's scope, class name, metric and scores."""
+    design, trials = facts.design, reported_trials(facts)
+    scores = facts.class_scores.reindex(index=trials.index, columns=list(design.classes))
+    columns = [("overall", "", design.overall_metric, trials.overall.to_numpy())]
+    if design.minority:
+        mean = scores[list(design.minority)].mean(axis=1).to_numpy()
+        columns.append(("minority", "", design.class_metric, mean))
+    columns += [("class", n, design.class_metric, scores[n].to_numpy()) for n in design.classes]
+    return trials, columns
+
+
+def _groups(facts: Facts, results: pd.DataFrame | None) -> Iterator[Group]:
+    return by_column(*_score_columns(facts)) if results is None else by_target(results)
 
 
 def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -85,12 +103,11 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
         pooled_sd, best (no arm of the regimen has a higher mean; one on the original data does
         not count), stamps.
     """
-    results = long_results(facts) if results is None else results
     confidence = facts.design.confidence
     stamps = cell_stamps(facts)
     rows = []
-    for (regimen, scope, class_name), group in _by_target(results):
-        values = {str(arm): part.value.to_numpy() for arm, part in group.groupby("arm")}
+    for group in _groups(facts, results):
+        values = group.by_arm
         pooled = pooled_variance(list(values.values()))
         denied = {arm.name for arm in facts.design.arms if arm.original}
         rivals = {arm: scores for arm, scores in values.items() if arm not in denied} or values
@@ -102,11 +119,8 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
             found = interval(mean, n, pooled, confidence)
             rows.append(
                 {
-                    "regimen": regimen,
+                    **group.place,
                     "arm": arm,
-                    "scope": scope,
-                    "class_name": class_name,
-                    "metric": group.metric.iloc[0],
                     "mean": mean,
                     "low": found.low if found else np.nan,
                     "high": found.high if found else np.nan,
@@ -115,7 +129,7 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
                     "df": pooled.df,
                     "pooled_sd": pooled.deviation,
                     "best": arm in rivals and mean >= best - 1e-12,
-                    "stamps": stamps.get((arm, float(regimen)), ""),
+                    "stamps": stamps.get((arm, group.regimen), ""),
                 }
             )
     columns = (
@@ -141,31 +155,23 @@ def differences_table(
         Columns regimen, arm, baseline, scope, class_name, metric, difference, low, high,
         standard_error, df, p_value, draws, n, varies_with, stamps (of either arm).
     """
-    results = long_results(facts) if results is None else results
     baselines = (facts.design.baseline,) if baselines is None else baselines
     stamps = cell_stamps(facts)
     rows = []
-    for (regimen, scope, class_name), group in _by_target(results):
-        arms, draws_N = group.arm.tolist(), group.draw.tolist()
-        data = block_means(group.value, arms, draws_N)
-        draws = len(set(data[2]))
-        if draws == 1:
-            data = (group.value.to_numpy(), arms, draws_N)
-        fit = fit_blocks(*data)
-        sizes = group.arm.value_counts()
+    for group in _groups(facts, results):
+        draws = Labels.of(group.draws).names.size
+        data = (group.value_N, group.arms, group.draws)
+        fit = fit_blocks(*(data if draws == 1 else coded_block_means(*data)))
+        sizes = {arm: values.size for arm, values in group.by_arm.items()}
         for baseline in baselines:
             for arm in facts.design.arm_names:
                 found = fit.contrast(arm, baseline, facts.design.confidence)
                 if arm == baseline or found is None:
                     continue
-                touched = [stamps.get((name, regimen), "").split(",") for name in (arm, baseline)]
-                place = {
-                    "regimen": regimen,
-                    "scope": scope,
-                    "class_name": class_name,
-                    "stamps": ",".join(order_stamps({s for part in touched for s in part if s})),
-                }
-                rows.append(place | {"metric": group.metric.iloc[0]} | _row(found, draws, sizes))
+                places = [(name, group.regimen) for name in (arm, baseline)]
+                touched = {s for place in places for s in stamps.get(place, "").split(",") if s}
+                place = group.place | {"stamps": ",".join(order_stamps(touched))}
+                rows.append(place | _row(found, draws, sizes))
     columns = (
         "regimen arm baseline scope class_name metric difference low high standard_error df "
         "p_value draws n varies_with stamps"
@@ -173,7 +179,7 @@ def differences_table(
     return pd.DataFrame(rows, columns=columns.split())
 
 
-def _row(found: Contrast, draws: int, sizes: pd.Series) -> dict[str, object]:
+def _row(found: Contrast, draws: int, sizes: Mapping[str, int]) -> dict[str, object]:
     return {
         "arm": found.arm,
         "baseline": found.baseline,
@@ -184,16 +190,9 @@ def _row(found: Contrast, draws: int, sizes: pd.Series) -> dict[str, object]:
         "df": found.df,
         "p_value": found.p_value,
         "draws": draws,
-        "n": int(min(sizes[found.arm], sizes[found.baseline])),
+        "n": min(sizes[found.arm], sizes[found.baseline]),
         "varies_with": "draw and seed" if draws > 1 else "seed",
     }
-
-
-def _by_target(
-    results: pd.DataFrame,
-) -> Iterable[tuple[tuple[float, str, str], pd.DataFrame]]:
-    grouped = results.groupby(["regimen", "scope", "class_name"], sort=False)
-    return [((float(str(k[0])), str(k[1]), str(k[2])), part) for k, part in grouped]
 
 
 def cell_stamps(facts: Facts) -> dict[tuple[str, float], str]:

@@ -31,6 +31,33 @@ _SINGULAR = 1e-9  # eigenvalues of the arms' system are of the order of the coun
 
 
 @dataclass(frozen=True)
+class Labels:
+    """Labels of many observations as numbers, so that a million need not be compared as texts.
+
+    Attributes:
+        names: the labels that occur, sorted, shape (labels,).
+        codes: place in ``names`` of each observation's label, shape (observations,).
+    """
+
+    names: NDArray[Any]
+    codes: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return self.codes.size
+
+    @classmethod
+    def of(cls, labels: ArrayLike | Labels) -> Labels:
+        """Number labels; names among numbered ones that do not occur are dropped."""
+        if not isinstance(labels, Labels):
+            names, codes = np.unique(np.asarray(labels), return_inverse=True)
+            return cls(names, codes)
+        present = np.bincount(labels.codes, minlength=labels.names.size) > 0
+        if present.all():
+            return labels
+        return cls(labels.names[present], (np.cumsum(present) - 1)[labels.codes])
+
+
+@dataclass(frozen=True)
 class Contrast:
     """Estimated difference ``arm - baseline``.
 
@@ -112,7 +139,9 @@ class BlockFit:
         )
 
 
-def fit_blocks(values: ArrayLike, arms: Sequence[str], blocks: Sequence[Any]) -> BlockFit:
+def fit_blocks(
+    values: ArrayLike, arms: Sequence[str] | Labels, blocks: Sequence[Any] | Labels
+) -> BlockFit:
     """Fit ``y = arm + block`` by least squares.
 
     Args:
@@ -131,15 +160,16 @@ def fit_blocks(values: ArrayLike, arms: Sequence[str], blocks: Sequence[Any]) ->
         )
     if not np.all(np.isfinite(y_N)):
         raise ValueError("a value is not finite; drop undefined scores first")
-    names, arm_N = np.unique(np.asarray(arms, dtype=object).astype(str), return_inverse=True)
-    labels, block_N = np.unique(np.asarray(blocks), return_inverse=True)
-    counts_AB = np.zeros((names.size, labels.size))
-    np.add.at(counts_AB, (arm_N, block_N), 1.0)
+    coded_arms, coded_blocks = Labels.of(_texts(arms)), Labels.of(blocks)
+    names, arm_N = coded_arms.names, coded_arms.codes
+    labels, block_N = coded_blocks.names, coded_blocks.codes
+    pair_N = arm_N * labels.size + block_N
+    counts_AB = np.bincount(pair_N, minlength=names.size * labels.size).astype(np.float64)
+    counts_AB = counts_AB.reshape(names.size, labels.size)
     size_B = counts_AB.sum(axis=0)
     # Centring on the block means eliminates the blocks and keeps the sums well conditioned.
     centred_N = y_N - (np.bincount(block_N, weights=y_N, minlength=labels.size) / size_B)[block_N]
-    adjusted_A: NDArray[np.float64] = np.zeros(names.size)
-    np.add.at(adjusted_A, arm_N, centred_N)
+    adjusted_A = np.bincount(arm_N, weights=centred_N, minlength=names.size)
     information_AA = np.diag(counts_AB.sum(axis=1)) - (counts_AB / size_B) @ counts_AB.T
     inverse_AA = np.linalg.pinv(information_AA, rcond=_SINGULAR, hermitian=True)
     effects_A: NDArray[np.float64] = inverse_AA @ adjusted_A
@@ -166,13 +196,30 @@ def block_means(
     Returns:
         Values, arms and blocks with one entry for each pair that holds an observation, sorted.
     """
+    coded_arms = Labels.of(_texts(arms))
+    coded_blocks = Labels.of(np.asarray(blocks, dtype=np.int64))
+    mean_P, arm_P, block_P = coded_block_means(values, coded_arms, coded_blocks)
+    return mean_P, arm_P.names[arm_P.codes].tolist(), block_P.names[block_P.codes].tolist()
+
+
+def coded_block_means(
+    values: ArrayLike, arms: Labels, blocks: Labels
+) -> tuple[NDArray[np.float64], Labels, Labels]:
+    """Do as :func:`block_means` does, with labels that are numbers already."""
     y_N = np.asarray(values, dtype=np.float64).ravel()
-    names, arm_N = np.unique(np.asarray(arms, dtype=object).astype(str), return_inverse=True)
-    labels, block_N = np.unique(np.asarray(blocks, dtype=np.int64), return_inverse=True)
-    pair_N = arm_N * labels.size + block_N
-    pairs_P, index_N, count_P = np.unique(pair_N, return_inverse=True, return_counts=True)
-    mean_P = np.bincount(index_N, weights=y_N) / count_P
-    return mean_P, names[pairs_P // labels.size].tolist(), labels[pairs_P % labels.size].tolist()
+    pair_N = arms.codes * blocks.names.size + blocks.codes
+    count_P = np.bincount(pair_N)
+    pairs = np.flatnonzero(count_P)
+    mean_P = np.bincount(pair_N, weights=y_N)[pairs] / count_P[pairs]
+    return (
+        mean_P,
+        Labels(arms.names, pairs // blocks.names.size),
+        Labels(blocks.names, pairs % blocks.names.size),
+    )
+
+
+def _texts(labels: Sequence[str] | Labels) -> NDArray[Any] | Labels:
+    return labels if isinstance(labels, Labels) else np.asarray(labels, dtype=object).astype(str)
 
 
 def _p_value(estimate: float, error: float, df: int) -> float:

@@ -1,0 +1,133 @@
+"""Scores by regimen and target, each arm's at one stretch: what tables of results are made from.
+
+They come from one row a score (:func:`synthtrial.report.tables.long_results`), or right from the
+trials, which spares ten million rows where there are a million trials. Both give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from synthtrial.stats.blocks import Labels
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Group:
+    """The scores of one target at one regimen.
+
+    Attributes:
+        regimen, scope, class_name, metric: the place, as in the tables.
+        value_N: scores, those of one arm side by side, in the order of the trials.
+        arms: arm of each score.
+        draws: draw of each score.
+    """
+
+    regimen: float
+    scope: str
+    class_name: str
+    metric: str
+    value_N: NDArray[np.float64]
+    arms: Labels
+    draws: Labels
+
+    @property
+    def place(self) -> dict[str, object]:
+        """Regimen, scope, class name and metric, as a table's row has them."""
+        names = ("regimen", "scope", "class_name", "metric")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def by_arm(self) -> dict[str, NDArray[np.float64]]:
+        """The scores of each arm that has any, in the order of names."""
+        sizes = np.bincount(self.arms.codes, minlength=self.arms.names.size)
+        parts = np.split(self.value_N, np.cumsum(sizes)[:-1])
+        return {
+            str(arm): part for arm, part in zip(self.arms.names, parts, strict=True) if part.size
+        }
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where scores belong, sorted by group and arm: ``rows`` are their places in the frame."""
+
+    rows: NDArray[np.intp]
+    groups: Labels
+    arms: Labels
+    draws: Labels
+
+
+def by_target(results: pd.DataFrame) -> Iterator[Group]:
+    """Group one row a score, such as those of ``tables.long_results``; groups as they appear."""
+    if results.empty:
+        return
+    whole = np.zeros(len(results), dtype=np.intp)
+    for name in ("regimen", "scope", "class_name"):
+        codes, known = pd.factorize(results[name])
+        whole = whole * len(known) + codes
+    number_N, numbers = pd.factorize(whole)
+    first = np.unique(number_N, return_index=True)[1]
+    places = _sorted(Labels(np.arange(len(numbers)), number_N), *_arms_and_draws(results))
+    value_N = results.value.to_numpy(dtype=np.float64)[places.rows]
+    for number, rows in _stretches(places.groups):
+        row = results.iloc[first[number]]
+        arms, draws = (_part(labels, rows) for labels in (places.arms, places.draws))
+        place = (float(row.regimen), str(row.scope), str(row.class_name), str(row.metric))
+        yield Group(*place, value_N[rows], arms, draws)
+
+
+def by_column(
+    trials: pd.DataFrame, columns: Iterable[tuple[str, str, str, ArrayLike]]
+) -> Iterator[Group]:
+    """Group scores that stand beside their trials; regimens as they appear within each column.
+
+    Args:
+        trials: columns regimen, arm and draw.
+        columns: scope, class name, metric and the score of each trial, NaN where undefined.
+    """
+    codes, regimens = pd.factorize(trials.regimen)
+    places = _sorted(Labels(np.asarray(regimens), codes), *_arms_and_draws(trials))
+    for scope, class_name, metric, values in columns:
+        value_N = np.asarray(values, dtype=np.float64)[places.rows]
+        known_N = ~np.isnan(value_N)
+        found = []
+        for number, rows in _stretches(places.groups):
+            kept = rows if known_N[rows].all() else rows.start + np.flatnonzero(known_N[rows])
+            if value_N[kept].size:
+                arms, draws = (_part(labels, kept) for labels in (places.arms, places.draws))
+                place = (float(regimens[number]), scope, class_name, metric)
+                found.append((places.rows[kept].min(), Group(*place, value_N[kept], arms, draws)))
+        yield from (group for _, group in sorted(found, key=lambda pair: pair[0]))
+
+
+def _arms_and_draws(frame: pd.DataFrame) -> tuple[Labels, Labels]:
+    arm, arms = pd.factorize(frame.arm, sort=True)
+    draw, draws = pd.factorize(frame.draw, sort=True)
+    return Labels(np.asarray(arms, dtype=str), arm), Labels(np.asarray(draws), draw)
+
+
+def _sorted(groups: Labels, arms: Labels, draws: Labels) -> _Places:
+    place = groups.codes * arms.names.size + arms.codes
+    small = np.uint16 if place.size and place.max() < 2**16 else np.int64  # sorted in linear time
+    rows = np.argsort(place.astype(small), kind="stable")
+    return _Places(rows, *(_part(labels, rows) for labels in (groups, arms, draws)))
+
+
+def _part(labels: Labels, rows: NDArray[np.intp] | slice) -> Labels:
+    return Labels(labels.names, labels.codes[rows])
+
+
+def _stretches(groups: Labels) -> Iterator[tuple[int, slice]]:
+    """Yield the number of each group and where it is in rows sorted by groups."""
+    sizes = np.bincount(groups.codes, minlength=groups.names.size)
+    ends = [0, *np.cumsum(sizes).tolist()]
+    for number, (first, end) in enumerate(pairwise(ends)):
+        yield number, slice(first, end)

@@ -17,7 +17,7 @@ import pandas as pd
 from synthtrial.stats.blocks import Labels
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,23 @@ def by_target(results: pd.DataFrame) -> Iterator[Group]:
 
 
 def by_column(
-    trials: pd.DataFrame, columns: Iterable[tuple[str, str, str, ArrayLike]]
+    trials: pd.DataFrame,
+    kept_N: NDArray[np.bool_],
+    columns: Iterable[tuple[str, str, str, NDArray[np.float64]]],
 ) -> Iterator[Group]:
     """Group scores that stand beside their trials; regimens as they appear within each column.
 
     Args:
         trials: columns regimen, arm and draw.
+        kept_N: which trials are meant.
         columns: scope, class name, metric and the score of each trial, NaN where undefined.
     """
-    codes, regimens = pd.factorize(trials.regimen)
-    places = _sorted(Labels(np.asarray(regimens), codes), *_arms_and_draws(trials))
+    frame = trials.loc[kept_N, ["regimen", "arm", "draw"]]
+    codes, regimens = pd.factorize(frame.regimen)
+    places = _sorted(Labels(np.asarray(regimens), codes), *_arms_and_draws(frame))
+    row_N = np.flatnonzero(kept_N)[places.rows]
     for scope, class_name, metric, values in columns:
-        value_N = np.asarray(values, dtype=np.float64)[places.rows]
+        value_N = values[row_N]
         known_N = ~np.isnan(value_N)
         found = []
         for number, rows in _stretches(places.groups):
@@ -104,7 +109,7 @@ def by_column(
             if value_N[kept].size:
                 arms, draws = (_part(labels, kept) for labels in (places.arms, places.draws))
                 place = (float(regimens[number]), scope, class_name, metric)
-                found.append((places.rows[kept].min(), Group(*place, value_N[kept], arms, draws)))
+                found.append((row_N[kept].min(), Group(*place, value_N[kept], arms, draws)))
         yield from (group for _, group in sorted(found, key=lambda pair: pair[0]))
 
 

@@ -20,7 +20,8 @@ from synthtrial.report.columns import CURVE_COLUMNS, TRIAL_COLUMNS, empty
 from synthtrial.report.composite import compose, compose_curves
 from synthtrial.report.facts import Design
 from synthtrial.store.artifacts import Store
-from synthtrial.store.records import read_records
+from synthtrial.store.deduplication import Rows
+from synthtrial.store.records import read_counting, read_records
 from synthtrial.store.records_schema import METRIC_COLUMNS, OVERALL
 
 if TYPE_CHECKING:
@@ -59,33 +60,43 @@ def read_outcomes(store: Store, planned: pd.DataFrame, design: Design) -> Outcom
         ConfigError: ``statistics.per_class`` names a metric that has one value for all classes.
         DamagedArtifactError: the records are damaged.
     """
-    records = _matched(read_records(store, columns=_columns(design)), planned.trial_id)
+    records, counting = read_counting(store, _columns(design))
     _check_class_metric(records, store, planned, design)
+    rows = _rows_of(planned.trial_id, records["trial_id"], counting)
+    row_N = _floats(rows)
     by_class = design.select_over == "per_class"
-    trials = planned.assign(**_plain(records))
+
+    def scores_of(split: str, metric: str, over: Sequence[str]) -> NDArray[np.float64]:
+        return _spread(_scores(records, split, metric, over), row_N)
+
+    def class_scores_of(split: str) -> pd.DataFrame:
+        values = _class_scores(records, split, design.class_metric, design.classes, row_N)
+        return pd.DataFrame(values, columns=list(design.classes), index=planned.index, copy=False)
+
+    trials = planned.assign(**_texts(records, rows))
+    for name in _NUMBERS:
+        trials[name] = _spread(_floats(records[name]), row_N)
     chosen = design.minority if design.select_over != "macro_all" else ()
-    trials["overall"] = _scores(records, "test", design.overall_metric, design.overall_classes)
-    trials["validation"] = _scores(records, "validation", design.selector, chosen)
+    trials["overall"] = scores_of("test", design.overall_metric, design.overall_classes)
+    trials["validation"] = scores_of("validation", design.selector, chosen)
     for target in design.minority if by_class else ():
-        mine = ((trials.target == target) & trials.recorded.notna()).to_numpy()
-        for column, split, metric in (
-            ("overall", "test", design.overall_metric),
-            ("validation", "validation", design.selector),
-        ):
-            trials.loc[mine, column] = _scores(records, split, metric, (target,))[mine]
+        mine = (trials.target == target).to_numpy()
+        trials.loc[mine, "overall"] = scores_of("test", design.overall_metric, (target,))[mine]
+        trials.loc[mine, "validation"] = scores_of("validation", design.selector, (target,))[mine]
     # A failure that will be tried again is still to do, whatever its record says.
     settled = trials.status == "settled"
     trials["status"] = trials.recorded.where(settled & trials.recorded.notna(), trials.status)
     trials.loc[trials.status == "settled", "status"] = "failed"
     trials["message"] = trials.message.where(trials.status != "blocked", trials.cause)
     trials = trials[[*TRIAL_COLUMNS, "target"]].astype({**TRIAL_COLUMNS, "target": "str"})
-    scores = _class_scores(records, "test", design, trials.index)
+    scores = class_scores_of("test")
     if by_class:
         trials, scores, parts = compose(trials, scores, design.minority)
         return Outcomes(trials, scores, {}, parts)
     others = {
-        f"{split}_scores": _class_scores(records, split, design, trials.index)
+        f"{split}_scores": class_scores_of(split)
         for split in ("validation", "made")
+        if _field(records, split, design.class_metric) is not None
     }
     return Outcomes(trials[list(TRIAL_COLUMNS)], scores, others, {})
 
@@ -101,22 +112,32 @@ def _columns(design: Design) -> list[str]:
     return ["trial_id", "status", *_TEXTS, "stamps", *_NUMBERS, *nested]
 
 
-def _matched(records: pa.Table, trial_ids: pd.Series) -> pa.Table:
-    """Return a row for each of these trials, of nulls where there is no record."""
-    wanted = pa.array(trial_ids, pa.string())
-    rows = pc.index_in(wanted, records["trial_id"].combine_chunks())
-    return records.combine_chunks().take(rows)
+def _rows_of(trial_ids: pd.Series, known: pa.ChunkedArray, counting: Rows | None) -> pa.Array:
+    """Return the number of each trial's row that counts, null where there is none."""
+    whole = known if counting is None else known.take(pa.array(counting))
+    found = pc.index_in(pa.array(trial_ids, pa.string()), whole.combine_chunks())
+    return found if counting is None else pa.array(counting).take(found)
 
 
-def _plain(records: pa.Table) -> dict[str, Any]:
-    """Return what trials have beside scores; ``recorded`` is the record's status."""
-    texts = {name: records[name] for name in _TEXTS}
-    texts["stamps"] = pc.binary_join(records["stamps"], ",")
-    return {
-        "recorded": records["status"].to_pandas(),
-        **{name: pc.fill_null(texts[name], "").to_pandas() for name in texts},
-        **{name: _floats(records[name]) for name in _NUMBERS},
+def _texts(records: pa.Table, rows: pa.Array) -> dict[str, pd.Series]:
+    """Return what trials have beside numbers; ``recorded`` is the record's status."""
+    stamps = pc.binary_join(records["stamps"], ",")
+    columns = {"message": records["message"], "code_digest": records["code_digest"]}
+    found = {
+        name: pc.fill_null(column.take(rows), "").to_pandas()
+        for name, column in (columns | {"stamps": stamps}).items()
     }
+    return {"recorded": records["status"].take(rows).to_pandas(), **found}
+
+
+def _spread(values: NDArray[np.float64], row_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the value of each trial's record, NaN where ``row_N`` is."""
+    known_N = ~np.isnan(row_N)
+    if known_N.all():
+        return values[row_N.astype(np.intp)]
+    found = np.full(len(row_N), np.nan)
+    found[known_N] = values[row_N[known_N].astype(np.intp)]
+    return found
 
 
 def _field(records: pa.Table, split: str, metric: str) -> Any:
@@ -132,24 +153,26 @@ def _floats(values: Any) -> NDArray[np.float64]:
     return array
 
 
-def _by_class(values: Any, classes: Sequence[str]) -> NDArray[np.float64]:
-    """Return a metric of each class, shape (records, classes); NaN where undefined."""
-    values_NK = np.full((len(values), len(classes)), np.nan, order="F")
-    for place, name in enumerate(classes):
-        if values.type.get_field_index(name) >= 0:
-            values_NK[:, place] = _floats(pc.struct_field(values, [name]))
-    return values_NK
+def _class_values(values: Any, name: str) -> NDArray[np.float64]:
+    """Return a class's values of a metric, shape (records,); NaN where undefined."""
+    return _floats(pc.struct_field(values, [name]))
 
 
 def _class_scores(
-    records: pa.Table, split: str, design: Design, index: pd.Index[Any]
-) -> pd.DataFrame:
-    values = _field(records, split, design.class_metric)
-    if values is None or not pa.types.is_struct(values.type):
-        values = pa.nulls(records.num_rows, pa.struct([]))
-    return pd.DataFrame(
-        _by_class(values, design.classes), columns=list(design.classes), index=index, copy=False
-    )
+    records: pa.Table,
+    split: str,
+    metric: str,
+    classes: Sequence[str],
+    row_N: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the scores of each class in each trial, shape (trials, classes)."""
+    values_NK = np.full((len(row_N), len(classes)), np.nan, order="F")
+    values = _field(records, split, metric)
+    if values is not None and pa.types.is_struct(values.type):
+        for place, name in enumerate(classes):
+            if values.type.get_field_index(name) >= 0:
+                values_NK[:, place] = _spread(_class_values(values, name), row_N)
+    return values_NK
 
 
 def _scores(records: pa.Table, split: str, metric: str, over: Sequence[str]) -> NDArray[np.float64]:
@@ -163,10 +186,11 @@ def _scores(records: pa.Table, split: str, metric: str, over: Sequence[str]) -> 
     if not pa.types.is_struct(values.type):
         return _floats(values)
     names = [field.name for field in values.type if not over or field.name in over]
-    values_NK = _by_class(values, names)
-    known_N = (~np.isnan(values_NK)).sum(axis=1)
-    mean_N = np.full(len(values_NK), np.nan)
-    np.divide(np.nansum(values_NK, axis=1), known_N, out=mean_N, where=known_N > 0)
+    values_KN = np.array([_class_values(values, name) for name in names])
+    values_KN = values_KN.reshape(len(names), records.num_rows)  # there may be no such class
+    known_N = (~np.isnan(values_KN)).sum(axis=0)
+    mean_N = np.full(records.num_rows, np.nan)
+    np.divide(np.nansum(values_KN, axis=0), known_N, out=mean_N, where=known_N > 0)
     return mean_N
 
 
@@ -175,9 +199,11 @@ def _check_class_metric(
 ) -> None:
     """Refuse a metric of single classes that has one value for all of them."""
     if not _shapes(records, design.classes, [design.class_metric])[0]:
-        return
-    everything = _matched(read_records(store), planned.trial_id)
+        return  # in no study's records
+    everything = read_records(store, trial_ids=set(planned.trial_id))
     single, by_class = _shapes(everything, design.classes)
+    if design.class_metric not in single:
+        return
     allowed = sorted(by_class - single)
     hint = (
         f"set it to one of {', '.join(allowed)}; no trial need run again for it"

@@ -17,11 +17,12 @@ from synthtrial.store.records_schema import STATUSES
 
 #: The columns that are looked at.
 KEYS = ("trial_id", "attempt", "started_at", "status")
+Rows = np.ndarray[Any, np.dtype[np.int64]]
 _Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 
 
-def one_row_each(table: pa.Table, *, every_attempt: bool) -> pa.Table:
-    """Return the rows that count, sorted by trial.
+def counting_rows(table: pa.Table, *, every_attempt: bool) -> Rows | None:
+    """Return the numbers of the rows that count, sorted by trial; None where these are all.
 
     Args:
         table: with the columns ``KEYS`` and any others; of rows alike in all four, one is kept.
@@ -29,7 +30,7 @@ def one_row_each(table: pa.Table, *, every_attempt: bool) -> pa.Table:
             keep one a trial: that with the best status, then the lowest attempt, then the first.
     """
     if table.num_rows < 2:
-        return table
+        return None
     import pyarrow.compute as pc  # a tenth of a second, which an empty store need not cost
 
     trials, rows = table.column("trial_id"), np.arange(table.num_rows)
@@ -40,15 +41,26 @@ def one_row_each(table: pa.Table, *, every_attempt: bool) -> pa.Table:
     alike = pc.equal(trials.slice(0, len(trials) - 1), trials.slice(1))
     first_N = np.concatenate([[True], _numbers(alike.cast(pa.uint8())) == 0])
     if first_N.all():
-        return table.take(indices(rows)) if shuffled else table
+        return rows if shuffled else None
     several_N = ~first_N | np.append(~first_N[1:], False)
     places = np.flatnonzero(several_N)
-    unclear = table.select(KEYS).take(indices(rows[places]))
+    unclear = table.select(KEYS).take(_indices(rows[places]))
     order, kept_N = _within(unclear, first_N.cumsum()[places], every_attempt)
     rows[places] = rows[places][order]
     keep_N = np.ones(len(rows), dtype=bool)
     keep_N[places] = kept_N
-    return table.take(indices(rows[keep_N]))
+    return rows[keep_N]
+
+
+def select_rows(table: pa.Table, rows: Rows | None) -> pa.Table:
+    """Return these rows of a table in this order; all of them for None."""
+    if rows is None:
+        return table
+    if (np.diff(rows) < 0).any():
+        return table.take(_indices(rows))
+    keep_N = np.zeros(table.num_rows, dtype=bool)
+    keep_N[rows] = True
+    return table.filter(_mask(keep_N))  # in half the time
 
 
 def _within(
@@ -87,7 +99,12 @@ def _status_ranks(column: pa.ChunkedArray) -> _Numbers:
     return np.array([STATUSES.index(name) for name in names], dtype=np.uint64)[inverse]
 
 
-def indices(values: np.ndarray[Any, Any]) -> pa.Array:
+def _mask(values: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.Array:
+    bits = pa.py_buffer(np.packbits(values, bitorder="little"))
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, bits])
+
+
+def _indices(values: Rows) -> pa.Array:
     """Return row numbers as Arrow takes them."""
     contiguous = np.ascontiguousarray(values, dtype=np.int64)
     return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(contiguous)])

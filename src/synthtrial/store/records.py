@@ -17,11 +17,18 @@ from typing import Any, Self
 import pyarrow as pa
 
 from synthtrial.errors import StoreError
-from synthtrial.store.deduplication import KEYS, one_row_each
+from synthtrial.store.deduplication import KEYS, Rows, counting_rows, select_rows
 from synthtrial.store.files import flush_folder, idle_seconds, storage_errors
 from synthtrial.store.journal import Journal, encode, journal_key, journals, read_journal
 from synthtrial.store.locks import lock_path, unlock
-from synthtrial.store.records_schema import merge, strings, to_table, top_names
+from synthtrial.store.records_schema import (
+    COLUMNS,
+    METRIC_COLUMNS,
+    merge,
+    strings,
+    to_table,
+    top_names,
+)
 from synthtrial.store.root import Store
 from synthtrial.store.segments import (
     LIST_ATTEMPTS,
@@ -161,17 +168,32 @@ def read_records(
         DamagedArtifactError: a segment is truncated or altered.
         StoreError: they keep changing.
     """
+    table = _read(store, columns, trial_ids)
+    table = select_rows(table, counting_rows(table, every_attempt=every_attempt))
+    return table if columns is None else table.select(top_names(columns))
+
+
+def read_counting(store: Store, columns: Sequence[str]) -> tuple[pa.Table, Rows | None]:
+    """Do as :func:`read_records` does, and leave it to the caller to take the rows that count.
+
+    Returns:
+        Rows of all attempts with these columns, and the numbers of those that count, sorted by
+        trial_id; None where these are all.
+    """
+    table = _read(store, columns, None)
+    return table.select(top_names(columns)), counting_rows(table, every_attempt=False)
+
+
+def _read(
+    store: Store, columns: Sequence[str] | None, trial_ids: Collection[str] | None
+) -> pa.Table:
     needed = None if columns is None else [*dict.fromkeys([*KEYS, *columns])]
     for _ in range(LIST_ATTEMPTS):
         try:
-            table = merge(_tables(store, needed, trial_ids), needed)
-            break
+            return merge(_tables(store, needed, trial_ids), needed).combine_chunks()
         except FileNotFoundError:  # compacted and collected while we read
             continue
-    else:
-        raise StoreError(f"the records of {store.root} keep changing while they are read")
-    table = one_row_each(table.combine_chunks(), every_attempt=every_attempt)
-    return table if columns is None else table.select(top_names(columns))
+    raise StoreError(f"the records of {store.root} keep changing while they are read")
 
 
 def _tables(
@@ -228,10 +250,9 @@ def compact(store: Store, *, force: bool = False) -> bool:
         segments = list_segments(store)
         if len(segments.live) < 2:
             return False
-        table = merge([read_segment(segment.path) for segment in segments.live])
-        # Sorted, so that readers need not sort, and find a few trials without reading all.
-        table = one_row_each(table.combine_chunks(), every_attempt=True)
+        table = _sorted_whole([segment.path for segment in segments.live])
         write_segment(store, uuid.uuid4().hex, table, supersedes=_still_named(store, segments))
+        del table
         with storage_errors(store.root):
             for path, by in segments.superseded:
                 if idle_seconds(by.path) > GRACE_SECONDS:
@@ -239,6 +260,24 @@ def compact(store: Store, *, force: bool = False) -> bool:
     finally:
         unlock(descriptor)
     return True
+
+
+def _sorted_whole(paths: Sequence[Path]) -> pa.Table:
+    """Return the rows of all segments, sorted, repeated ones left out.
+
+    Readers then need not sort, and find a few trials without reading all. A part of the columns is
+    read at a time, so that memory never holds all rows twice.
+    """
+
+    def read(*columns: str) -> pa.Table:
+        return merge([read_segment(path, columns) for path in paths], columns).combine_chunks()
+
+    rows = counting_rows(read(*KEYS), every_attempt=True)
+    large = (*METRIC_COLUMNS, "curves")
+    parts = [[name for name in COLUMNS if name not in large], *([name] for name in large)]
+    tables = [select_rows(read(*part), rows) for part in parts]
+    columns = {name: table.column(name) for table in tables for name in table.column_names}
+    return pa.table({name: columns[name] for name in COLUMNS})
 
 
 def _still_named(store: Store, segments: Segments) -> set[str]:

@@ -177,23 +177,8 @@ class Plan:
         ]
 
 
-def build(study: Study, store: Store | None) -> Plan:
-    """Spell the study out and look up what the store has of it.
-
-    Args:
-        study: the study.
-        store: where results are; None plans as if there were none.
-
-    Raises:
-        ConfigError: a class that the dataset does not have, or arms that do the same.
-    """
-    _check_classes(study)
-    with _uncollected():
-        return _build(study, store)
-
-
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Keep the garbage collector away from a million new objects, none of them garbage.
 
     It would walk over all of them again and again, and take half of the time.
@@ -207,7 +192,18 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _build(study: Study, store: Store | None) -> Plan:
+@uncollected()
+def build(study: Study, store: Store | None) -> Plan:
+    """Spell the study out and look up what the store has of it.
+
+    Args:
+        study: the study.
+        store: where results are; None plans as if there were none.
+
+    Raises:
+        ConfigError: a class that the dataset does not have, or arms that do the same.
+    """
+    _check_classes(study)
     plan = Plan(study)
     for task in fixed_tasks(study):
         twin = plan.tasks.setdefault(task.id, task)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from synthtrial.graph import trial_task
 from synthtrial.identity import canonical_json
-from synthtrial.plan import Plan
+from synthtrial.plan import Plan, uncollected
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.study import Study
 from synthtrial.tasks import Cell
@@ -22,6 +22,7 @@ from synthtrial.tasks import Cell
 COLUMNS = ("trial_id", "stage", "arm", "regimen", "configuration", "draw", "replicate", "target")
 
 
+@uncollected()
 def planned_trials(plan: Plan, store: Store) -> pd.DataFrame:
     """Return one row a trial, those whose configuration is still to be chosen included.
 

@@ -27,6 +27,8 @@ from synthtrial.store.records_schema import METRIC_COLUMNS, OVERALL
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Places = NDArray[np.intp]  # of each trial's record, -1 where it has none
+
 _NUMBERS = ("epochs", "best_epoch", "steps", "n_real", "n_added", "seconds")
 _TEXTS = ("message", "code_digest")
 
@@ -63,19 +65,19 @@ def read_outcomes(store: Store, planned: pd.DataFrame, design: Design) -> Outcom
     records, counting = read_counting(store, _columns(design))
     _check_class_metric(records, store, planned, design)
     rows = _rows_of(planned.trial_id, records["trial_id"], counting)
-    row_N = _floats(rows)
+    place_N = pc.fill_null(rows, -1).to_numpy().astype(np.intp)
     by_class = design.select_over == "per_class"
 
     def scores_of(split: str, metric: str, over: Sequence[str]) -> NDArray[np.float64]:
-        return _spread(_scores(records, split, metric, over), row_N)
+        return _spread(_scores(records, split, metric, over), place_N)
 
     def class_scores_of(split: str) -> pd.DataFrame:
-        values = _class_scores(records, split, design.class_metric, design.classes, row_N)
+        values = _class_scores(records, split, design.class_metric, design.classes, place_N)
         return pd.DataFrame(values, columns=list(design.classes), index=planned.index, copy=False)
 
     trials = planned.assign(**_texts(records, rows))
     for name in _NUMBERS:
-        trials[name] = _spread(_floats(records[name]), row_N)
+        trials[name] = _spread(_floats(records[name]), place_N)
     chosen = design.minority if design.select_over != "macro_all" else ()
     trials["overall"] = scores_of("test", design.overall_metric, design.overall_classes)
     trials["validation"] = scores_of("validation", design.selector, chosen)
@@ -130,14 +132,9 @@ def _texts(records: pa.Table, rows: pa.Array) -> dict[str, pd.Series]:
     return {"recorded": records["status"].take(rows).to_pandas(), **found}
 
 
-def _spread(values: NDArray[np.float64], row_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the value of each trial's record, NaN where ``row_N`` is."""
-    known_N = ~np.isnan(row_N)
-    if known_N.all():
-        return values[row_N.astype(np.intp)]
-    found = np.full(len(row_N), np.nan)
-    found[known_N] = values[row_N[known_N].astype(np.intp)]
-    return found
+def _spread(values: NDArray[np.float64], place_N: Places) -> NDArray[np.float64]:
+    """Return the value of each trial's record, NaN where it has none."""
+    return np.append(values, np.nan)[place_N]
 
 
 def _field(records: pa.Table, split: str, metric: str) -> Any:
@@ -163,15 +160,15 @@ def _class_scores(
     split: str,
     metric: str,
     classes: Sequence[str],
-    row_N: NDArray[np.float64],
+    place_N: Places,
 ) -> NDArray[np.float64]:
     """Return the scores of each class in each trial, shape (trials, classes)."""
-    values_NK = np.full((len(row_N), len(classes)), np.nan, order="F")
+    values_NK = np.full((len(place_N), len(classes)), np.nan, order="F")
     values = _field(records, split, metric)
     if values is not None and pa.types.is_struct(values.type):
         for place, name in enumerate(classes):
             if values.type.get_field_index(name) >= 0:
-                values_NK[:, place] = _spread(_class_values(values, name), row_N)
+                values_NK[:, place] = _spread(_class_values(values, name), place_N)
     return values_NK
 
 
@@ -227,15 +224,15 @@ def _shapes(
         for field in records[split].type:
             if metrics is not None and field.name not in metrics:
                 continue
-            values = _field(records, split, field.name)
-            if not pa.types.is_struct(values.type):
+            if not pa.types.is_struct(field.type):
+                values = _field(records, split, field.name)
                 single |= {field.name} if values.null_count < len(values) else set()
                 continue
-            names = {part.name for part in values.type if part.name in classes}
+            names = {part.name for part in field.type if part.name in classes}
             by_class |= {field.name} if names else set()
             # Where another study's records have the metric by class, a number is filed apart.
-            if OVERALL not in names and values.type.get_field_index(OVERALL) >= 0:
-                numbers = pc.struct_field(values, [OVERALL])
+            if OVERALL not in names and field.type.get_field_index(OVERALL) >= 0:
+                numbers = pc.struct_field(_field(records, split, field.name), [OVERALL])
                 single |= {field.name} if numbers.null_count < len(numbers) else set()
     return single, by_class
 

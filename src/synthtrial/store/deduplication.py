@@ -26,7 +26,7 @@ def counting_rows(table: pa.Table, *, every_attempt: bool) -> Rows | None:
 
     Args:
         table: with the columns ``KEYS`` and any others; of rows alike in all four, one is kept.
-        every_attempt: keep all other rows, sorted by attempt, time and status within a trial; else
+        every_attempt: keep all other rows, sorted by attempt, status and time within a trial; else
             keep one a trial: that with the best status, then the lowest attempt, then the first.
     """
     if table.num_rows < 2:

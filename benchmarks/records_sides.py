@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from machine import Foreign
 
 from synthtrial.plan import build
 from synthtrial.report import tables
@@ -60,9 +61,7 @@ def write(folder: Path, number: str) -> dict[str, Any]:
     for select in build(study, None).selections.values():
         with draft(store, "selection", select, inputs={}) as made:
             made.info.update(configuration=dict(study.configurations[0]))
-    began = time.perf_counter()
     planned = planned_trials(build(study, store), store)
-    seconds = time.perf_counter() - began
     planned["status"] = "settled"
     planned.to_parquet(folder / "planned.parquet")
     random = np.random.default_rng(0)
@@ -81,7 +80,7 @@ def write(folder: Path, number: str) -> dict[str, Any]:
     context = get_context("forkserver")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
         list(pool.map(write_part, jobs, chunksize=1))
-    return {"plan": seconds, "trials": len(planned), **files(folder)}
+    return {"trials": len(planned), **files(folder)}
 
 
 def write_part(job: tuple[Path, int, pd.DataFrame, Sequence[int], Sequence[int]]) -> None:
@@ -177,24 +176,40 @@ def files(folder: Path) -> dict[str, Any]:
 def compacted(folder: Path, _: str) -> dict[str, Any]:
     """Compact the store, and delete what that supersedes as if an hour had passed."""
     store = open_store(folder / "store")
-    began = time.perf_counter()
+    clock = Clock()
     compact(store, force=True)
-    found = {"seconds": time.perf_counter() - began, "memory": memory()}
+    found = clock.took()
     for path, _by in list_segments(store).superseded:
         path.unlink()
     return found | files(folder)
 
 
-def memory() -> float:
-    """Return the most memory that this process has held, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+class Clock:
+    """What this process has taken since this was made."""
+
+    def __init__(self) -> None:
+        self._foreign, self._busy = Foreign(), time.process_time()
+        self._began = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds of wall time."""
+        return time.perf_counter() - self._began
+
+    def took(self) -> dict[str, float]:
+        """Return wall and processor seconds, the most GB held, and cores that others took."""
+        return {
+            "seconds": self.seconds(),
+            "processor": time.process_time() - self._busy,
+            "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+            "others": self._foreign.cores(),
+        }
 
 
 def deduplicated(folder: Path, _: str) -> dict[str, Any]:
     """Read all columns of the records, one row a trial."""
-    began = time.perf_counter()
-    table = read_records(open_store(folder / "store"))
-    return {"seconds": time.perf_counter() - began, "memory": memory(), "rows": table.num_rows}
+    clock = Clock()
+    read_records(open_store(folder / "store"))
+    return clock.took()
 
 
 def tabled(folder: Path, number: str) -> dict[str, Any]:
@@ -202,19 +217,19 @@ def tabled(folder: Path, number: str) -> dict[str, Any]:
     study, store = study_of(folder, int(number)), open_store(folder / "store")
     design, planned = describe(study), pd.read_parquet(folder / "planned.parquet")
     planned = planned.astype({"planned_epochs": "float64"})
-    steps, began = {}, time.perf_counter()
+    steps, clock = {}, Clock()
     found = read_outcomes(store, planned, design)
-    steps["read, deduplicated, joined"] = time.perf_counter() - began
+    steps["read, deduplicated, joined"] = clock.seconds()
     facts = Facts(design, found.trials, found.class_scores, **found.others)
     groups = tables.grouped_results(facts)
-    steps["grouped"] = time.perf_counter() - began
+    steps["grouped"] = clock.seconds()
     means = tables.results_table(facts, groups)
-    steps["means"] = time.perf_counter() - began
+    steps["means"] = clock.seconds()
     differences = tables.differences_table(facts, groups)
-    steps["differences"] = time.perf_counter() - began
+    steps["differences"] = clock.seconds()
+    taken = clock.took()
     return {
-        "seconds": steps["differences"],
-        "memory": memory(),
+        **taken,
         "steps": steps,
         "values": int(means.n.sum()),
         "means": means[[*KEYS, "mean", "n", "pooled_sd"]].to_dict("list"),
@@ -238,7 +253,7 @@ def queried(folder: Path, _: str) -> dict[str, Any]:
         f"avg({t}) AS {t}, count({t}) AS n_{t}, var_pop({t}) AS v_{t}" for t in names
     )
     means = ", ".join(f"avg({t}) AS {t}" for t in names)
-    began = time.perf_counter()
+    clock = Clock()
     database.execute(_ONE_EACH.format(path=f"{segments}/*.parquet", scores=scores))
     database.execute(_COMPLETE)
     cells = database.sql(f"SELECT regimen, arm, {moments} FROM reported GROUP BY ALL").df()
@@ -255,10 +270,9 @@ def queried(folder: Path, _: str) -> dict[str, Any]:
         gain = wide.sub(wide["none"], axis=0).drop(columns="none").groupby("regimen").mean()
         gain = gain.stack().rename("difference").reset_index()
         apart.append(gain.assign(**place))
-    seconds = time.perf_counter() - began
+    taken = clock.took()
     return {
-        "seconds": seconds,
-        "memory": memory(),
+        **taken,
         "means": pd.concat(found).to_dict("list"),
         "differences": pd.concat(apart).to_dict("list"),
     }
@@ -284,16 +298,16 @@ SELECT trials.* FROM trials JOIN (
 def reported(folder: Path, number: str) -> dict[str, Any]:
     """Do all that a report does before it draws: plan, facts, tables."""
     study, store = study_of(folder, int(number)), open_store(folder / "store")
-    steps, began = {}, time.perf_counter()
+    steps, clock = {}, Clock()
     plan = build(study, store)
-    steps["plan"] = time.perf_counter() - began
+    steps["plan"] = clock.seconds()
     facts = gather(study, store, plan)
-    steps["facts"] = time.perf_counter() - began
+    steps["facts"] = clock.seconds()
     groups = tables.grouped_results(facts)
     tables.results_table(facts, groups)
     tables.differences_table(facts, groups)
-    steps["tables"] = time.perf_counter() - began
-    return {"seconds": steps["tables"], "memory": memory(), "steps": steps}
+    steps["tables"] = clock.seconds()
+    return clock.took() | {"steps": steps}
 
 
 SIDES = {
@@ -306,4 +320,5 @@ SIDES = {
 }
 
 if __name__ == "__main__":
-    print(json.dumps(SIDES[sys.argv[1]](Path(sys.argv[2]), *(sys.argv[3:] or [""]))))
+    done = SIDES[sys.argv[1]](Path(sys.argv[2]), *(sys.argv[3:] or [""]))
+    print(json.dumps(done))

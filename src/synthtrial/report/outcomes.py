@@ -163,12 +163,16 @@ def _class_scores(
     place_N: Places,
 ) -> NDArray[np.float64]:
     """Return the scores of each class in each trial, shape (trials, classes)."""
-    values_NK = np.full((len(place_N), len(classes)), np.nan, order="F")
+    values_NK = np.empty((len(place_N), len(classes)), order="F")
     values = _field(records, split, metric)
-    if values is not None and pa.types.is_struct(values.type):
-        for place, name in enumerate(classes):
-            if values.type.get_field_index(name) >= 0:
-                values_NK[:, place] = _spread(_class_values(values, name), place_N)
+    known = values is not None and pa.types.is_struct(values.type)
+    for place, name in enumerate(classes):
+        if known and values.type.get_field_index(name) >= 0:
+            found = np.append(_class_values(values, name), np.nan)
+            # -1 wraps round to the NaN. `raise` would copy once more.
+            np.take(found, place_N, out=values_NK[:, place], mode="wrap")
+        else:
+            values_NK[:, place] = np.nan
     return values_NK
 
 

@@ -61,12 +61,13 @@ types: $(VENV)/.installed-dev  ## Strict types.
 
 check: lint types test  ## What CI runs.
 
-bench: $(VENV)/.installed-dev  ## Measure our overhead: grids, GAN steps, images into shards and to the loop, SLURM.
+bench: $(VENV)/.installed-dev  ## Measure our overhead: grids, GAN steps, images into shards and to the loop, records, SLURM.
 	$(BIN)/python benchmarks/grid_overhead.py
 	$(BIN)/python benchmarks/gan_step.py
 	$(BIN)/python benchmarks/synthesis.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/feed.py
+	$(BIN)/python benchmarks/records.py
 	$(BIN)/python benchmarks/slurm_overhead.py
 
 coverage: $(VENV)/.installed-dev  ## Show on simulated studies that the intervals hold what they say.

@@ -6,6 +6,7 @@ import pytest
 
 from synthtrial.driver import smoke
 from synthtrial.errors import ConfigError
+from synthtrial.identity import digest
 from synthtrial.plan import Failure, build, has_result, narrow
 from synthtrial.store.artifacts import draft, open_store
 from synthtrial.store.records import RecordWriter
@@ -40,6 +41,21 @@ def test_the_digits_study_is_spelled_out_whole():
     }
     assert plan.undecided == 120
     assert not plan.complete
+
+
+def test_every_id_is_the_digest_of_the_whole_payload(tmp_path):
+    study, store = load("digits", ["protocol.replicates=12"]), open_store(tmp_path)
+    plan = build(study, store)
+    for place, select in enumerate(plan.selections.values()):
+        with draft(store, "selection", select, inputs={}) as made:
+            made.info.update(configuration=dict(study.configurations[place % 18]))
+    plans = [build(load("digits", ["protocol.kind=retune"]), None), build(study, store)]
+    for task in (task for plan in plans for task in plan.tasks.values()):
+        assert task.id == digest(task.payload)
+    assert {task.trial.replicate for task in plans[1].tasks.values() if task.trial} == {
+        GRID_REPLICATE,
+        *range(12),
+    }
 
 
 def test_tasks_come_after_those_they_need():

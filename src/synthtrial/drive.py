@@ -16,7 +16,7 @@ from synthtrial.estimates import Clock
 from synthtrial.identity import canonical_json, code_digest
 from synthtrial.plan import Failure, Plan, has_result
 from synthtrial.store.artifacts import Store, read_artifact
-from synthtrial.store.records import RecordWriter
+from synthtrial.store.records import LIVE_SEGMENTS, ROWS_PER_JOURNAL, RecordWriter, compact
 from synthtrial.study import Study
 from synthtrial.tasks import Task, TaskKind
 
@@ -25,6 +25,8 @@ _ORDER = get_args(TaskKind)
 #: Says nothing about the task, so that it is tried again many times; a limit there must be.
 _NOT_ITS_FAULT: frozenset[Cause] = frozenset({"node", "preempted", "stopped"})
 _PATIENCE = 50
+#: After so many tasks records may be compacted, lest a long run leave a file for each pack.
+TASKS_BETWEEN = LIVE_SEGMENTS * ROWS_PER_JOURNAL
 
 
 class Listener(Protocol):
@@ -67,6 +69,7 @@ class Drive:
         """Go on until nothing is left."""
         self._listener.started(self._plan, self._engine, self.clock)
         self._add(self._plan.tasks.values())
+        since = 0
         while self._queue or self._flying:
             self._hand_out()
             outcomes = self._engine.wait(_WAIT_SECONDS)
@@ -74,6 +77,10 @@ class Drive:
             self._hand_out()  # before the bookkeeping, so that no worker waits for it
             for task, outcome in ended:
                 self._take(task, outcome)
+            since += len(ended)
+            if since >= TASKS_BETWEEN:
+                since = 0
+                compact(self._store)
             if not outcomes:
                 self._listener.waiting(self._plan)
 

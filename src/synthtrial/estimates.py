@@ -20,6 +20,7 @@ from synthtrial.plan import Plan
 from synthtrial.registry import Component
 from synthtrial.store.artifacts import Store
 from synthtrial.store.records import read_records
+from synthtrial.store.records_schema import strings
 from synthtrial.tasks import Task, Trial
 
 _OVERHEAD_SECONDS = 0.02
@@ -165,12 +166,18 @@ def _measured_step_seconds(store: Store, study: str) -> dict[tuple[str, int], fl
 
     Other studies in the store may have other networks and images.
     """
+    import pyarrow.compute as pc
+
     totals: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    columns = ["study", "kind", "status", "arm", "configuration", "seconds", "steps"]
-    for row in read_records(store).select(columns).to_pylist():
-        mine = row["study"] == study and row["kind"] == "trial" and row["status"] == "done"
-        if mine and row["steps"]:
-            total = totals[row["arm"], _batch_size(row["configuration"])]
-            total[0] += row["seconds"]
-            total[1] += row["steps"]
+    wanted = {"study": study, "kind": "trial", "status": "done"}
+    measured = ("arm", "configuration", "seconds", "steps")
+    table = read_records(store, columns=[*wanted, *measured])
+    for name, value in wanted.items():
+        table = table.filter(pc.is_in(table[name], strings([value])))
+    columns = [table[name].to_pylist() for name in measured]
+    for arm, configuration, seconds, steps in zip(*columns, strict=True):
+        if steps:
+            total = totals[arm, _batch_size(configuration)]
+            total[0] += seconds
+            total[1] += steps
     return {key: seconds / steps for key, (seconds, steps) in totals.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from synthtrial.identity import canonical_json, digest_of
 from synthtrial.study import Arm, Study
 from synthtrial.tasks import (
     GRID_REPLICATE,
@@ -16,10 +17,10 @@ from synthtrial.tasks import (
     Stage,
     Task,
     Trial,
-    identified,
     in_words,
     make_task,
     metric_identity,
+    whole_payload,
 )
 from synthtrial.upstream import (
     allocate_task,
@@ -42,27 +43,31 @@ def trial_task(
     stage: Stage,
     replicate: int,
     configuration: Mapping[str, Any],
+    after: Sequence[str] = (),
 ) -> Task:
     """Return the classifier training of one cell, replicate and configuration.
 
     Trials of stage ``replicate`` are judged on the test set; those of the grid never see it.
+
+    Args:
+        study: the study.
+        cell: arm and regimen.
+        stage: of the trial.
+        replicate: number of the replicate.
+        configuration: point of the grid.
+        after: further tasks that it needs.
     """
     draw = 0 if replicate == GRID_REPLICATE else replicate % study.draws
     place = _place(study, cell.arm, cell.regimen, draw)
-    point = _point(study, tuple(configuration.items()))
-    payload, id_ = identified(
-        "trial",
-        {
-            **place.payload,
-            **point.payload,
-            "evaluate_test": stage == "replicate",
-            "replicate": replicate,
-        },
-    )
+    settings = tuple(configuration.items())
+    point = _point(study, settings)
+    seedless = _seedless(study, cell.arm, cell.regimen, draw, settings, stage)
+    payload = {**seedless.payload, "replicate": replicate}
+    id_ = digest_of(f"{seedless.before}{replicate}{seedless.after}")
     label = f"{place.label}, {point.label}"
     label += "" if replicate == GRID_REPLICATE else f", replicate {replicate}"
     trial = Trial(id_, stage, cell.arm, cell.regimen, draw, replicate, configuration)
-    return Task("trial", id_, label, place.needs, payload, study.digest, trial)
+    return Task("trial", id_, label, (*place.needs, *after), payload, study.digest, trial)
 
 
 def cam_task(study: Study, trial: Task) -> Task | None:
@@ -170,6 +175,34 @@ def _point(study: Study, configuration: tuple[tuple[str, Any], ...]) -> _Part:
             payload["checkpoint_over"] = sorted(study.minority)
     label = " ".join(f"{key}={in_words(value)}" for key, value in configuration)
     return _Part(payload, label)
+
+
+@dataclass(frozen=True)
+class _Seedless:
+    """A trial's payload without its replicate, and its canonical text around that number."""
+
+    payload: Mapping[str, Any]
+    before: str
+    after: str
+
+
+@lru_cache(maxsize=4096)
+def _seedless(
+    study: Study,
+    arm: str,
+    regimen: float,
+    draw: int,
+    configuration: tuple[tuple[str, Any], ...],
+    stage: Stage,
+) -> _Seedless:
+    """Return what replicates have in common: of many the text is written once, and not the id."""
+    parts = {**_place(study, arm, regimen, draw).payload, **_point(study, configuration).payload}
+    payload = whole_payload("trial", {**parts, "evaluate_test": stage == "replicate"})
+    before = {key: value for key, value in payload.items() if key < "replicate"}
+    rest = {key: value for key, value in payload.items() if key > "replicate"}
+    # Keys are sorted in canonical JSON, and there are some on either side.
+    start, end = canonical_json(before), canonical_json(rest)
+    return _Seedless(payload, f'{start[:-1]},"replicate":', f",{end[1:]}")
 
 
 def fixed_tasks(study: Study) -> Iterator[Task]:

@@ -58,7 +58,12 @@ def _plain(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """Return the id of plain data: the first 20 hexadecimal digits of its SHA-256."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:ID_LENGTH]
+    return digest_of(canonical_json(value))
+
+
+def digest_of(text: str) -> str:
+    """Return the id of plain data whose canonical JSON is at hand."""
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
 def non_default(config: Any) -> dict[str, Any]:

@@ -10,8 +10,9 @@ about progress; it is read off the artifacts and records every time.
 
 from __future__ import annotations
 
-import dataclasses
+import gc
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from synthtrial.graph import cam_task, fixed_tasks, selections, trial_task
 from synthtrial.published import published_of
 from synthtrial.store.artifacts import Store, exists, read_artifact
 from synthtrial.store.records import read_records
+from synthtrial.store.records_schema import strings
 from synthtrial.study import Study
 from synthtrial.tasks import ARTIFACT_KINDS, GRID_REPLICATE, Cell, Task, Trial, in_words
 
@@ -146,8 +148,9 @@ class Plan:
         added = []
         select = self.selections[cell]
         for replicate in self._replicates(cell):
-            task = trial_task(self.study, cell, "replicate", replicate, configuration)
-            task = dataclasses.replace(task, needs=(*task.needs, select))
+            task = trial_task(
+                self.study, cell, "replicate", replicate, configuration, after=(select,)
+            )
             maps = cam_task(self.study, task) if self._draws_maps(cell) else None
             for item in filter(None, (task, maps)):
                 if item.id not in self.tasks:
@@ -174,6 +177,22 @@ class Plan:
         ]
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector away from a million new objects, none of them garbage.
+
+    It would walk over all of them again and again, and take half of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@uncollected()
 def build(study: Study, store: Store | None) -> Plan:
     """Spell the study out and look up what the store has of it.
 
@@ -227,9 +246,8 @@ def has_result(store: Store, study: Study, task: Task) -> bool:
     """Whether the store has what a task leaves: its artifact, or the record of a trial."""
     if task.kind != "trial":
         return is_committed(store, task)
-    table = read_records(store)
-    statuses = dict(zip(table["trial_id"].to_pylist(), table["status"].to_pylist(), strict=True))
-    return statuses.get(task.id) in ("diverged", *_counts_as_done(study))
+    found = read_records(store, columns=["status"], trial_ids=[task.id])
+    return found["status"].to_pylist() in [[s] for s in ("diverged", *_counts_as_done(study))]
 
 
 def _counts_as_done(study: Study) -> tuple[str, ...]:
@@ -328,13 +346,15 @@ def _look_up(plan: Plan, store: Store) -> None:
                 cell, read_artifact(store, "selection", select).info["configuration"]
             )
             plan.done.update(task.id for task in added if is_committed(store, task))
-    table = read_records(store)
+    import pyarrow.compute as pc
+
     names = ("trial_id", "status", "attempt", "message", "started_at")
-    columns = [table[name].to_pylist() for name in names]
+    table = read_records(store, columns=names)
+    done = pc.is_in(table["status"], strings(_counts_as_done(plan.study)))
+    # Of a million trials most are done, and of these no more than the id is looked at.
+    plan.done.update(plan.tasks.keys() & table["trial_id"].filter(done).to_pylist())
+    rest = table.filter(pc.invert(done))
+    columns = [rest[name].to_pylist() for name in names]
     for id_, status, attempt, message, at in zip(*columns, strict=True):
-        if id_ not in plan.tasks or id_ in plan.done:
-            continue
-        if status in _counts_as_done(plan.study):
-            plan.done.add(id_)
-        elif status != "stopped":
+        if id_ in plan.tasks and id_ not in plan.done and status != "stopped":
             plan.failures[id_] = Failure(attempt, message or "", True, status == "diverged", at)

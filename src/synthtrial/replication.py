@@ -22,7 +22,6 @@ from synthtrial.report.facts import Facts, records
 from synthtrial.report.held_out import with_test_set
 from synthtrial.report.inference import PRIMARY, block_differences, differences_table
 from synthtrial.report.sources import gather
-from synthtrial.report.tables import long_results
 from synthtrial.stats.power import (
     blocks_for_difference,
     detectable_difference,
@@ -125,13 +124,12 @@ def decide(study: Study, store: Store, rule: WidthRule) -> Decision:
         return Decision(rule.first, False, f"the rule begins with {rule.first} replicates")
     plan = build(study, store)
     facts = gather(study, store, plan)
-    results = long_results(facts)
-    table = with_test_set(facts, differences_table(facts, results))
+    table = with_test_set(facts, differences_table(facts))
     primary = table[table.role == PRIMARY]
     if not facts.finished:
         return Decision(have, False, f"{have} replicates are to be finished first")
     _check_floor(primary, rule)
-    needed = _needed(facts, results, rule)
+    needed = _needed(facts, rule)
     if not needed:
         raise ConfigError(
             "--until: the primary question has no two results to take a spread from; "
@@ -165,10 +163,10 @@ def _check_floor(primary: pd.DataFrame, rule: WidthRule) -> None:
     )
 
 
-def _needed(facts: Facts, results: pd.DataFrame, rule: WidthRule) -> dict[float, int]:
+def _needed(facts: Facts, rule: WidthRule) -> dict[float, int]:
     """Return how many blocks each regimen of the primary question takes."""
     needed = {}
-    for regimen, number_B, delta_B in block_differences(facts, results):
+    for regimen, number_B, delta_B in block_differences(facts):
         first = delta_B[number_B < rule.first]
         if first.size >= 2:
             needed[regimen] = blocks_needed(first, rule.width, confidence=facts.design.confidence)

@@ -108,14 +108,13 @@ def make_task(
     payload: Mapping[str, Any],
 ) -> Task:
     """Return the task of this kind whose result depends on ``payload`` alone."""
-    payload, id_ = identified(kind, payload)
-    return Task(kind, id_, label, tuple(needs), payload, study.digest)
+    payload = whole_payload(kind, payload)
+    return Task(kind, digest(payload), label, tuple(needs), payload, study.digest)
 
 
-def identified(kind: TaskKind, payload: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """Return a payload with its kind and that kind's version, and the id of it all."""
-    whole = {"kind": kind, "version": _VERSIONS[kind], **payload}
-    return whole, digest(whole)
+def whole_payload(kind: TaskKind, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload with its kind and that kind's version; its digest is the task's id."""
+    return {"kind": kind, "version": _VERSIONS[kind], **payload}
 
 
 def same_task(task: Task) -> str:

@@ -161,8 +161,8 @@ def _state(plan: Plan, task: Task, known: Sequence[Try], record: Mapping[str, An
 
 def _record(store: Store, id_: str) -> dict[str, Any] | None:
     columns = ["trial_id", "status", "epochs", "host", "engine", "seconds", "started_at"]
-    rows = read_records(store).select(columns).to_pylist()
-    return next((row for row in rows if row["trial_id"] == id_), None)
+    rows = read_records(store, columns=columns, trial_ids=[id_]).to_pylist()
+    return rows[0] if rows else None
 
 
 def _advice(plan: Plan, store: Store, task: Task, known: Sequence[Try]) -> list[str]:

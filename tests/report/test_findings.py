@@ -25,6 +25,8 @@ ROW = {
     "high": 0.05,
     "joint_low": 0.005,
     "joint_high": 0.055,
+    "shown_low": 0.005,
+    "shown_high": 0.055,
     "standard_error": 0.01,
     "df": 9,
     "n": 10,
@@ -58,17 +60,17 @@ def test_a_difference_that_is_told_from_zero_helps_or_hurts(fabricate):
         "With 10 % of the training images, gan helps: recall on 8 and 9 is 0.030 higher than with "
         "none (+0.005 to +0.055)."
     )
-    found = say(fabricate, outcome="lower", difference=-0.03, joint_low=-0.055, joint_high=-0.005)
+    found = say(fabricate, outcome="lower", difference=-0.03, shown_low=-0.055, shown_high=-0.005)
     assert "gan hurts: recall on 8 and 9 is 0.030 lower than with none" in found.sentence
 
 
 def test_a_clear_difference_that_does_not_matter_is_said_to_be_small(fabricate):
-    found = say(fabricate, difference=0.01, joint_low=0.005, joint_high=0.015)
+    found = say(fabricate, difference=0.01, shown_low=0.005, shown_high=0.015)
     assert "though by less than the 0.02 that matters here" in found.sentence
 
 
 def test_what_is_surely_small_is_no_difference_larger_than_the_margin(fabricate):
-    found = say(fabricate, outcome="equal", difference=0.001, joint_low=-0.004, joint_high=0.006)
+    found = say(fabricate, outcome="equal", difference=0.001, shown_low=-0.004, shown_high=0.006)
     assert found.verdict == "no difference"
     assert "makes no difference larger than 0.02: recall on 8 and 9 differs by +0.001" in (
         found.sentence
@@ -76,7 +78,9 @@ def test_what_is_surely_small_is_no_difference_larger_than_the_margin(fabricate)
 
 
 def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
-    found = say(fabricate, outcome="unclear", low=-0.01, joint_low=-0.02, joint_high=0.08)
+    ends = {f"{kind}low": -0.02 for kind in ("", "joint_", "shown_")}
+    ends |= {f"{kind}high": 0.08 for kind in ("", "joint_", "shown_")}
+    found = say(fabricate, outcome="unclear", standard_error=0.022, **ends)
     assert found.verdict == "not enough seeds"
     assert "not enough seeds to say whether gan helps" in found.sentence
     assert "\N{MINUS SIGN}0.020 to +0.080 is possible" in found.sentence
@@ -103,6 +107,7 @@ def test_an_interval_clear_of_zero_that_is_not_clear_once_corrected_says_so(fabr
 def test_one_replicate_is_no_test_and_says_what_to_run(fabricate):
     nan = np.nan
     found = say(fabricate, outcome="untested", low=nan, high=nan, joint_low=nan, joint_high=nan,
+                shown_low=nan, shown_high=nan,
                 standard_error=nan, df=0, blocks=1, n=1, p_value=nan, p_holm=nan)  # fmt: skip
     assert "not tested: one replicate shows no spread" in found.sentence
     assert "`synthtrial replicate STUDY --to 10` would tell more" in found.sentence

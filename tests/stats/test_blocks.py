@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthtrial.stats.blocks import block_means, fit_blocks
+from synthtrial.stats.blocks import block_table, fit_blocks
 from synthtrial.stats.pooled import pooled_variance
 
 ARMS = ["gan", "none", "standard", "weights"]
@@ -97,10 +97,17 @@ def test_values_without_any_spread_give_an_interval_of_no_width():
     assert (found.low, found.high) == (pytest.approx(1.0), pytest.approx(1.0))
 
 
-def test_block_means_average_the_seeds_of_each_draw():
-    values, arms, blocks = block_means([1.0, 3.0, 5.0, 9.0], ["a", "a", "a", "b"], [0, 0, 1, 1])
-    assert list(values) == [2.0, 5.0, 9.0]
-    assert (arms, blocks) == (["a", "a", "b"], [0, 1, 1])
+def test_the_replicates_of_a_draw_are_one_block():
+    place = (["a", "a", "a", "b"], [0, 0, 1, 1], [0, 2, 1, 1])
+    found = block_table([1.0, 3.0, 5.0, 9.0], *place, ("b", "a"))
+    assert (found.unit, found.blocks, found.arms) == ("draw", (0, 1), ("b", "a"))
+    np.testing.assert_array_equal(found.values_BA, [[math.nan, 2.0], [9.0, 5.0]])
+
+
+def test_replicates_are_the_blocks_of_a_single_draw():
+    found = block_table([1.0, 3.0, 5.0], ["a", "a", "b"], [0, 0, 0], [0, 2, 2], ("a", "b"))
+    assert (found.unit, found.blocks) == ("replicate", (0, 2))
+    np.testing.assert_array_equal(found.values_BA, [[1.0, math.nan], [3.0, 5.0]])
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, math.inf]])
@@ -119,7 +126,8 @@ def test_means_of_draws_cover_new_draws_where_single_seeds_do_not():
     for _ in range(repeats):
         interaction = np.repeat(random.normal(size=len(ARMS) * draws), seeds)
         y = interaction + random.normal(size=len(arms))
-        for name, data in (("seeds", (y, arms, blocks)), ("means", block_means(y, arms, blocks))):
+        means = (y.reshape(-1, seeds).mean(axis=1), arms[::seeds], blocks[::seeds])
+        for name, data in (("seeds", (y, arms, blocks)), ("means", means)):
             found = fit_blocks(*data).contrast("gan", "none")
             assert found is not None
             covered[name] += found.low <= 0.0 <= found.high

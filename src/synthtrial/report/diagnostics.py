@@ -11,7 +11,7 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Design, Facts, listing, records
 from synthtrial.report.findings import target_name, targets_of
 from synthtrial.report.inference import blocks_of, deltas_of
-from synthtrial.report.tables import by_target
+from synthtrial.report.tables import Results, groups_of
 from synthtrial.report.views import number
 from synthtrial.stats.assumptions import brown_forsythe, robustness
 from synthtrial.stats.contrasts import all_pairs
@@ -22,13 +22,13 @@ MOST_ARMS = 16
 
 
 def assumptions_table(
-    facts: Facts, results: pd.DataFrame, differences: pd.DataFrame
+    facts: Facts, results: Results | None, differences: pd.DataFrame
 ) -> pd.DataFrame:
     """Return tests of what intervals suppose, for every difference that the page shows.
 
     Args:
         facts: the study.
-        results: of :func:`synthtrial.report.tables.long_results`.
+        results: as in :func:`synthtrial.report.inference.differences_table`.
         differences: of :func:`synthtrial.report.inference.differences_table`.
 
     Returns:
@@ -44,10 +44,11 @@ def assumptions_table(
         (row["regimen"], row["scope"], row["class_name"], row["arm"]): row
         for row in records(differences[differences.baseline == design.baseline])
     }
-    for (regimen, scope, class_name), group in by_target(results):
+    for group in groups_of(facts, results):
+        regimen, scope, class_name = group.regimen, group.scope, group.class_name
         if (scope, class_name) not in targets_of(design):
             continue
-        scores = {str(arm): part.value.to_numpy() for arm, part in group.groupby("arm")}
+        scores = group.by_arm
         spread = brown_forsythe(list(scores.values()))
         table = blocks_of(group, design.arm_names)
         for arm in design.arm_names:
@@ -69,26 +70,26 @@ def assumptions_table(
     return pd.DataFrame(rows, columns=columns_.split())
 
 
-def pairs_table(facts: Facts, results: pd.DataFrame) -> pd.DataFrame:
+def pairs_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
     """Compare all pairs of arms in what is judged first (Tukey's family).
 
     Returns:
-        Columns regimen, scope, class_name, arm, baseline (the other arm), difference, low, high,
-        joint_low, joint_high, p_value, p_adjusted, blocks, df, spread; empty for more than
+        Columns regimen, scope, class_name, metric, arm, baseline (the other arm), difference, low,
+        high, joint_low, joint_high, p_value, p_adjusted, blocks, df, spread; empty for more than
         :data:`MOST_ARMS` arms.
     """
     design, rows = facts.design, []
     scope, class_name = targets_of(design)[0]
     if design.primary is not None:
         scope, class_name = design.primary.scope, design.primary.class_name
-    mine = results[(results.scope == scope) & (results.class_name == class_name)]
-    for (regimen, _, _), group in by_target(mine) if len(design.arms) <= MOST_ARMS else ():
+    few = len(design.arms) <= MOST_ARMS
+    for group in groups_of(facts, results) if few else ():
+        if (group.scope, group.class_name) != (scope, class_name):
+            continue
         table = blocks_of(group, design.arm_names)
         rows += [
             {
-                "regimen": regimen,
-                "scope": scope,
-                "class_name": class_name,
+                **group.place,
                 "arm": pair.arm,
                 "baseline": pair.baseline,
                 "difference": pair.estimate,
@@ -107,8 +108,8 @@ def pairs_table(facts: Facts, results: pd.DataFrame) -> pd.DataFrame:
             )
         ]
     columns = (
-        "regimen scope class_name arm baseline difference low high joint_low joint_high p_value "
-        "p_adjusted blocks df spread"
+        "regimen scope class_name metric arm baseline difference low high joint_low joint_high "
+        "p_value p_adjusted blocks df spread"
     )
     return pd.DataFrame(rows, columns=columns.split())
 

@@ -222,8 +222,9 @@ def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
             f"{place}, {arm} is not tested: one {row['unit']} shows no spread. {what} differed by "
             f"{seen} from {baseline}; `{design.replicate_command} --to {_ADVISED}` would tell more."
         )
-    low, high = float(row["joint_low"]), float(row["joint_high"])
+    low, high = float(row["shown_low"]), float(row["shown_high"])
     between = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    corrected = _corrected(design, row)
     if outcome in (HIGHER, LOWER):
         verb = "helps" if outcome == HIGHER else "hurts"
         moved = "higher" if outcome == HIGHER else "lower"
@@ -232,7 +233,7 @@ def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
             small = f", though by less than the {design.margin:g} that matters here"
         return (
             f"{place}, {arm} {verb}: {what} is {number(abs(difference))} {moved} than with "
-            f"{baseline} ({between}){small}.{_elsewhere(row)}"
+            f"{baseline} ({between}{corrected}){small}.{_elsewhere(row)}"
         )
     if outcome == EQUAL:
         return (
@@ -247,6 +248,15 @@ def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
         f"differs by {seen} from {baseline}, and {between} is possible.{hint}"
         f"{_more_text(design, row, more)}"
     )
+
+
+def _corrected(design: Design, row: Mapping[str, Any]) -> str:
+    """Say the p value of a primary difference that is corrected for its regimens."""
+    several = design.primary is not None and len(design.primary.regimens) > 1
+    p = float(row["p_holm"])
+    if row["role"] != PRIMARY or not several or math.isnan(p):
+        return ""
+    return f"; corrected p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
 
 
 def _elsewhere(row: Mapping[str, Any]) -> str:
@@ -264,10 +274,10 @@ def _elsewhere(row: Mapping[str, Any]) -> str:
 
 
 def _widened(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the interval over test sets as well, made as much wider as the simultaneous one is."""
+    """Return the interval over test sets as well, made as much wider as the shown one is."""
     low, high = float(row["both_low"]), float(row["both_high"])
     alone = float(row["high"] - row["low"])
-    factor = float(row["joint_high"] - row["joint_low"]) / alone if alone > 0 else 1.0
+    factor = float(row["shown_high"] - row["shown_low"]) / alone if alone > 0 else 1.0
     middle, half = float(row["difference"]), factor * (high - low) / 2.0
     return middle - half, middle + half
 

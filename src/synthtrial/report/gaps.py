@@ -37,9 +37,9 @@ def gap_table(facts: Facts) -> pd.DataFrame:
     value = (last.validation_loss - last.train_loss).astype(float)
     long = last.assign(value=value, **_PLACE)[np.isfinite(value)]
     means = results_table(facts, long).rename(columns={"mean": "gap"})
-    names = ["regimen", "arm", "difference", "joint_low", "joint_high", "outcome"]
+    names = ["regimen", "arm", "difference", "shown_low", "shown_high", "outcome"]
     apart = differences_table(facts, long)[names].rename(
-        columns={"joint_low": "difference_low", "joint_high": "difference_high"}
+        columns={"shown_low": "difference_low", "shown_high": "difference_high"}
     )
     table = means[["regimen", "arm", "gap", "low", "high", "n", "df"]]
     table = table.merge(apart, on=["regimen", "arm"], how="left")

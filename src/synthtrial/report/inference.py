@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from synthtrial.report.facts import Design, Facts, records
-from synthtrial.report.tables import by_target, cell_stamps, long_results, order_stamps
+from synthtrial.report.groups import Group
+from synthtrial.report.tables import Results, cell_stamps, groups_of, order_stamps
 from synthtrial.stats.blocks import BlockTable, block_table
 from synthtrial.stats.contrasts import Comparison, compare
 from synthtrial.stats.equivalence import effect_size, equivalence
@@ -50,6 +51,8 @@ COLUMNS = [
     "p_value",
     "joint_low",
     "joint_high",
+    "shown_low",
+    "shown_high",
     "p_adjusted",
     "p_holm",
     "outcome",
@@ -70,13 +73,14 @@ COLUMNS = [
 
 
 def differences_table(
-    facts: Facts, results: pd.DataFrame | None = None, baselines: Sequence[str] | None = None
+    facts: Facts, results: Results | None = None, baselines: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Return the difference of each arm from the baseline.
 
     Args:
         facts: the study.
-        results: of :func:`synthtrial.report.tables.long_results`, or a frame of the same columns.
+        results: of :func:`synthtrial.report.tables.long_results` or ``grouped_results``, or a frame
+            of the same columns.
         baselines: arms to compare with; by default the study's baseline. What is corrected for its
             number is the comparisons with that one only.
 
@@ -85,6 +89,8 @@ def differences_table(
         ``exploratory``), difference, low, high (interval of this difference alone),
         standard_error, df, p_value (of this one alone), joint_low, joint_high, p_adjusted
         (simultaneous: over the regimens of the primary question, or over the arms of the family),
+        shown_low, shown_high (what the page shows: of the primary question the interval alone,
+        with a corrected p value, of everything else the simultaneous one),
         p_holm (corrected over regimens and classes as well: what decides ``outcome``), outcome
         (``higher``, ``lower``, ``equal``: surely smaller than the margin, ``unclear``,
         ``untested``), p_not_worse, p_equivalent (one-sided tests against the margin), effect_size,
@@ -93,33 +99,31 @@ def differences_table(
         unit (``draw`` or ``replicate``), higher_in (blocks), n (replicates), spread, varies_with,
         stamps (of either arm).
     """
-    results = long_results(facts) if results is None else results
     design = facts.design
     baselines = (design.baseline,) if baselines is None else baselines
     stamps = cell_stamps(facts)
     rows = []
-    for (regimen, scope, class_name), group in by_target(results):
+    for group in groups_of(facts, results):
+        regimen, scope, class_name = group.regimen, group.scope, group.class_name
         table = blocks_of(group, design.arm_names)
-        sizes = group.arm.value_counts()
+        sizes = {arm: scores.size for arm, scores in group.by_arm.items()}
         for baseline in baselines:
             joint = baseline == design.baseline and _is_shown(design, scope, class_name)
             for found in _comparisons(table, design, baseline, joint):
                 touched = [stamps.get((n, regimen), "").split(",") for n in (found.arm, baseline)]
                 place = {
-                    "regimen": regimen,
-                    "scope": scope,
-                    "class_name": class_name,
-                    "metric": group.metric.iloc[0],
+                    **group.place,
                     "stamps": ",".join(order_stamps({s for part in touched for s in part if s})),
                     "role": EXPLORATORY,
                     "unit": table.unit,
                     "varies_with": "draw and seed" if table.unit == "draw" else "seed",
-                    "n": int(min(sizes[found.arm], sizes[baseline])),
+                    "n": min(sizes[found.arm], sizes[baseline]),
                 }
-                if _is_primary(design, found, regimen, scope, class_name):
+                primary = _is_primary(design, found, regimen, scope, class_name)
+                if primary:
                     found = _primary(design, found, table)
                     place["role"] = PRIMARY
-                rows.append(place | _row(found, design.margin))
+                rows.append(place | _row(found, design.margin, joint=not primary))
     found_rows = pd.DataFrame(rows, columns=[c for c in COLUMNS if c not in _LATER])
     return _decided(found_rows, design)
 
@@ -129,11 +133,9 @@ _LATER = ("p_holm", "outcome")
 _SCORES = ("overall", "minority", "class", "all", "majority")
 
 
-def blocks_of(group: pd.DataFrame, arms: Sequence[str]) -> BlockTable:
+def blocks_of(group: Group, arms: Sequence[str]) -> BlockTable:
     """Lay the scores of one regimen and target out by blocks and arms."""
-    return block_table(
-        group.value, group.arm.tolist(), group.draw.tolist(), group.replicate.tolist(), arms
-    )
+    return block_table(group.value_N, group.arms, group.draws, group.replicates, arms)
 
 
 def _is_shown(design: Design, scope: str, class_name: str) -> bool:
@@ -207,22 +209,22 @@ def _by_rule(found: Comparison, table: BlockTable, pilot: int) -> Comparison:
 
 
 def block_differences(
-    facts: Facts, results: pd.DataFrame
+    facts: Facts, results: Results | None = None
 ) -> list[tuple[float, NDArray[np.int_], NDArray[np.float64]]]:
     """Return for each regimen of the primary question its blocks and their differences.
 
     Args:
         facts: the study.
-        results: of :func:`synthtrial.report.tables.long_results`.
+        results: as in :func:`differences_table`.
     """
     asked = facts.design.primary
     found = []
-    for (regimen, scope, class_name), group in by_target(results):
-        if asked is None or (scope, class_name) != (asked.scope, asked.class_name):
+    for group in groups_of(facts, results):
+        if asked is None or (group.scope, group.class_name) != (asked.scope, asked.class_name):
             continue
-        if regimen in asked.regimens:
+        if group.regimen in asked.regimens:
             table = blocks_of(group, facts.design.arm_names)
-            found.append((regimen, *deltas_of(table, asked.arm, facts.design.baseline)))
+            found.append((group.regimen, *deltas_of(table, asked.arm, facts.design.baseline)))
     return found
 
 
@@ -236,7 +238,7 @@ def deltas_of(
     return np.array(table.blocks, dtype=int)[known], delta_B[known]
 
 
-def _row(found: Comparison, margin: float) -> dict[str, Any]:
+def _row(found: Comparison, margin: float, *, joint: bool) -> dict[str, Any]:
     against = equivalence(found.estimate, found.standard_error, max(found.df, 0), margin)
     size = effect_size(found.estimate, found.standard_error, found.n, found.confidence)
     return {
@@ -250,6 +252,8 @@ def _row(found: Comparison, margin: float) -> dict[str, Any]:
         "p_value": found.p_value,
         "joint_low": found.joint_low,
         "joint_high": found.joint_high,
+        "shown_low": found.joint_low if joint else found.low,
+        "shown_high": found.joint_high if joint else found.high,
         "p_adjusted": found.p_adjusted,
         "p_not_worse": against.p_not_worse,
         "p_equivalent": against.p_value,

@@ -15,13 +15,14 @@ from synthtrial.report.forest_figure import forest_panels
 from synthtrial.report.held_out import floor_sentence
 from synthtrial.report.inference import PRIMARY
 from synthtrial.report.style import Panel
+from synthtrial.report.tables import Results
 from synthtrial.report.views import SYMBOLS, symbol_of
 
 Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
 
 def inferred_tables(
-    facts: Facts, results: pd.DataFrame, differences: pd.DataFrame
+    facts: Facts, results: Results, differences: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of these parts by the names of their files."""
     return {
@@ -64,8 +65,10 @@ def inferred_context(
 def _line(finding: Finding) -> tuple[str, str, str, str]:
     """Return symbol, outcome, verdict and sentence."""
     nan = float("nan")
-    low = nan if finding.joint_low is None else finding.joint_low
-    high = nan if finding.joint_high is None else finding.joint_high
+    ends = (finding.low, finding.high)
+    if finding.role != PRIMARY:
+        ends = (finding.joint_low, finding.joint_high)
+    low, high = (nan if end is None else end for end in ends)
     symbol = symbol_of(finding.outcome, low, high)
     return symbol, finding.outcome, finding.verdict, finding.sentence
 

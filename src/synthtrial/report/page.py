@@ -134,9 +134,9 @@ def _remove(path: Path) -> None:
 def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, str]:
     """Write tables and figures into their folders; return the page, and findings as JSON."""
     design = facts.design
-    results = tables.long_results(facts)
-    means = tables.results_table(facts, results)
-    differences = with_test_set(facts, inference.differences_table(facts, results))
+    results, groups = tables.long_results(facts), tables.grouped_results(facts)
+    means = tables.results_table(facts, groups)
+    differences = with_test_set(facts, inference.differences_table(facts, groups))
     blocks = tables.blocks_table(facts)
     configurations = tables.configurations_table(facts)
     allocations = tables.synthetic_summary(facts)
@@ -146,7 +146,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
     costs = cost.cost_tables(facts, differences)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
     extra = parts.extra_tables(facts, results, means, allocations)
-    extra |= inferred.inferred_tables(facts, results, differences)
+    extra |= inferred.inferred_tables(facts, groups, differences)
     found_all = findings.findings(facts, differences)
     _write_tables(
         table_folder,

@@ -6,6 +6,7 @@ own, a replicate has one row for each of these classes; classes that chose the s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from synthtrial.graph import trial_task
 from synthtrial.identity import canonical_json
-from synthtrial.plan import Plan
+from synthtrial.plan import Plan, uncollected
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.study import Study
 from synthtrial.tasks import Cell
@@ -22,6 +23,7 @@ from synthtrial.tasks import Cell
 COLUMNS = ("trial_id", "stage", "arm", "regimen", "configuration", "draw", "replicate", "target")
 
 
+@uncollected()
 def planned_trials(plan: Plan, store: Store) -> pd.DataFrame:
     """Return one row a trial, those whose configuration is still to be chosen included.
 
@@ -59,10 +61,11 @@ def planned_trials(plan: Plan, store: Store) -> pd.DataFrame:
         if trial.stage == "replicate":
             seen.add((trial.arm, trial.regimen, trial.replicate, ""))
     chosen = _chosen(plan, store) if by_class else {}
-    for cell, replicate in _replicates(plan.study):
-        target = cell.target or ""
-        if (cell.arm, cell.regimen, replicate, target) in seen:
+    within = plan.study.settings.protocol.kind == "retune"
+    for arm, regimen, replicate, target in _replicates(plan.study):
+        if (arm, regimen, replicate, target) in seen:
             continue
+        cell = Cell(arm, regimen, replicate if within else None, target or None)
         draw, select = replicate % plan.study.draws, plan.selections.get(cell)
         if cell in chosen:
             task = trial_task(plan.study, cell, "replicate", replicate, chosen[cell])
@@ -80,16 +83,13 @@ def planned_trials(plan: Plan, store: Store) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*COLUMNS, "planned_epochs", "status", "cause"])
 
 
-def _replicates(study: Study) -> Iterator[tuple[Cell, int]]:
-    """Yield every replicate that is to be, with the choice that it waits for."""
+def _replicates(study: Study) -> Iterator[tuple[str, float, int, str]]:
+    """Yield arm, regimen, number and target of every replicate that is to be."""
     settings = study.settings
-    within = settings.protocol.kind == "retune"
-    targets = sorted(study.minority) if settings.protocol.select_over == "per_class" else [None]
-    for arm in study.arms:
-        for regimen in settings.regimens:
-            for replicate in range(settings.protocol.replicates):
-                for target in targets:
-                    yield Cell(arm, regimen, replicate if within else None, target), replicate
+    by_class = settings.protocol.select_over == "per_class"
+    targets = sorted(study.minority) if by_class else [""]
+    numbers = range(settings.protocol.replicates)
+    return itertools.product(study.arms, settings.regimens, numbers, targets)
 
 
 def _chosen(plan: Plan, store: Store) -> dict[Cell, Mapping[str, Any]]:

@@ -372,7 +372,7 @@ def _cell(mean: dict[str, Any] | None, apart: dict[str, Any] | None) -> SideCell
         value += f" ± {number(mean['pooled_sd'])}"
     if apart is None:
         return SideCell(value)
-    mark, low, high = apart["outcome"], apart["joint_low"], apart["joint_high"]
+    mark, low, high = apart["outcome"], apart["shown_low"], apart["shown_high"]
     text = f"{symbol_of(mark, low, high)} {number(apart['difference'], signed=True)}"
     if not math.isnan(low):
         ends = [number(end, signed=True) for end in (low, high)]

@@ -8,47 +8,35 @@ which share trials in one store do not mislabel each other's.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from synthtrial.classify.metrics import score
 from synthtrial.data.base import restrictions_of
-from synthtrial.errors import ConfigError
 from synthtrial.plan import Plan
 from synthtrial.published import published_of
 from synthtrial.report.cams import find_maps
 from synthtrial.report.columns import (
     CHOSEN_COLUMNS,
     COUNT_COLUMNS,
-    CURVE_COLUMNS,
     SYNTHETIC_COLUMNS,
-    TRIAL_COLUMNS,
     filled,
 )
-from synthtrial.report.composite import compose, compose_curves
 from synthtrial.report.description import describe
 from synthtrial.report.facts import Design, Facts, listing
 from synthtrial.report.held_out_errors import find_errors
 from synthtrial.report.made import count_tasks, find_pictures, judged, lost, trained, unreadable
+from synthtrial.report.outcomes import read_curves, read_outcomes
 from synthtrial.report.planned import planned_trials
-from synthtrial.report.spending import seconds_by_task, tariff_of, work_done
+from synthtrial.report.spending import TRIED, seconds_by_task, tariff_of, work_done
 from synthtrial.store.artifacts import Store, read_artifact
-from synthtrial.store.records import best_records, read_records
-from synthtrial.store.records_schema import METRIC_COLUMNS, OVERALL
+from synthtrial.store.records import read_records
 from synthtrial.study import Study
 from synthtrial.targets import Target, read_target
 from synthtrial.tasks import Task
 from synthtrial.upstream import allocate_task
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_NUMBERS = ("epochs", "best_epoch", "steps", "n_real", "n_added", "seconds", "threads")
 
 
 def gather(study: Study, store: Store, plan: Plan) -> Facts:
@@ -61,12 +49,11 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     design = _with_looks(describe(study), read_target(study, store))
     named = study.settings.statistics.published
     planned = planned_trials(plan, store)
-    tries = read_records(store, every_attempt=True)
+    tries = read_records(store, every_attempt=True, columns=list(TRIED))
     spent = seconds_by_task(tries)
-    records = best_records(_matching(tries, planned.trial_id))
-    _check_class_metric(records, design)
-    trials, class_scores, parts = _outcomes(planned, records, design, spent)
-    others: dict[str, Any] = {} if parts else _other_scores(trials, records, design)
+    outcomes = read_outcomes(store, planned, design, spent)
+    trials = outcomes.trials
+    others: dict[str, Any] = dict(outcomes.others)
     if study.settings.split.validation_made:  # arms are validated on unlike images
         others.pop("validation_scores", None)
     pictures, sheets, notes = find_pictures(study, store, plan)
@@ -77,13 +64,13 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
     facts = Facts(
         design=design,
         trials=trials,
-        class_scores=class_scores,
+        class_scores=outcomes.class_scores,
         **others,
         counts=_counts(store, plan),
         regimen_images={float(str(k)): int(v) for k, v in measured.to_dict().items()}
         | regimen_images,
         synthetic=synthetic,
-        curves=_curves(trials, records, parts),
+        curves=read_curves(store, outcomes),
         pictures=pictures,
         chosen=_chosen(planned, study),
         notes=(*unreadable(store, plan, design.dataset), *notes),
@@ -127,156 +114,6 @@ def _with_looks(design: Design, target: Target | None) -> Design:
         )
     pilot = None if rule is None else rule.first
     return dataclasses.replace(design, pilot=pilot, looks=tuple(sentences))
-
-
-def _matching(records: pa.Table, trial_ids: pd.Series) -> pa.Table:
-    return records.filter(pc.is_in(records["trial_id"], pa.array(trial_ids, pa.string())))
-
-
-def _outcomes(
-    planned: pd.DataFrame, records: pa.Table, design: Design, spent: Mapping[str, float]
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, tuple[str, ...]]]:
-    """Join what was planned with what came out.
-
-    Returns:
-        Trials, their scores by class, and the trainings of those that are several.
-    """
-    by_class = design.select_over == "per_class"
-    texts = ["trial_id", "status", "message", "code_digest", "device"]
-    plain = records.select([*texts, *_NUMBERS])
-    found: pd.DataFrame = plain.to_pandas().rename(columns={"status": "recorded"})
-    found["spent_seconds"] = found.trial_id.map(spent)
-    found["stamps"] = [",".join(stamps or []) for stamps in records["stamps"].to_pylist()]
-    chosen = design.minority if design.select_over != "macro_all" else ()
-    found["overall"] = _scores(records, "test", design.overall_metric, design.overall_classes)
-    found["validation"] = _scores(records, "validation", design.selector, chosen)
-    scores = _class_metric(records, "test", design.class_metric, design.classes)
-    found["row"] = np.arange(len(found))
-    trials = planned.merge(found, on="trial_id", how="left")
-    for target in design.minority if by_class else ():
-        mine = (trials.target == target) & trials.row.notna()
-        places = trials.row[mine].to_numpy(dtype=int)
-        for column, split, metric in (
-            ("overall", "test", design.overall_metric),
-            ("validation", "validation", design.selector),
-        ):
-            trials.loc[mine, column] = _scores(records, split, metric, (target,))[places]
-    # A failure that will be tried again is still to do, whatever its record says.
-    settled = trials.status == "settled"
-    trials["status"] = trials.recorded.where(settled & trials.recorded.notna(), trials.status)
-    trials.loc[trials.status == "settled", "status"] = "failed"
-    rows = trials.row.to_numpy(dtype=float)
-    values = np.full((len(trials), len(design.classes)), np.nan)
-    values[~np.isnan(rows)] = scores[rows[~np.isnan(rows)].astype(int)]
-    for column in ("message", "code_digest", "device", "stamps"):
-        trials[column] = trials[column].astype(object).fillna("").astype("str")
-    trials["message"] = trials.message.where(trials.status != "blocked", trials.cause)
-    frame = pd.DataFrame(values, columns=list(design.classes), index=trials.index)
-    columns = [*TRIAL_COLUMNS, "target"]
-    trials = trials[columns].astype({**TRIAL_COLUMNS, "target": "str"})
-    if by_class:
-        return compose(trials, frame, design.minority)
-    return trials[list(TRIAL_COLUMNS)], frame, {}
-
-
-def _other_scores(trials: pd.DataFrame, records: pa.Table, design: Design) -> dict[str, Any]:
-    """Return the fields ``validation_scores`` and ``made_scores`` of the facts."""
-    row_of = {id_: row for row, id_ in enumerate(records["trial_id"].to_pylist())}
-    rows = [row_of.get(id_) for id_ in trials.trial_id]
-    known = np.array([row is not None for row in rows], dtype=bool)
-    places = np.array([row for row in rows if row is not None], dtype=int)
-    found = {}
-    for split in ("validation", "made"):
-        values = np.full((len(trials), len(design.classes)), np.nan)
-        values[known] = _class_metric(records, split, design.class_metric, design.classes)[places]
-        found[f"{split}_scores"] = pd.DataFrame(
-            values, columns=list(design.classes), index=trials.index
-        )
-    return found
-
-
-def _field(records: pa.Table, split: str, metric: str) -> Any:
-    column = records[split].combine_chunks()
-    kind = column.type
-    if not pa.types.is_struct(kind) or kind.get_field_index(metric) < 0:
-        return None
-    return pc.struct_field(column, [metric])  # null where the whole struct is
-
-
-def _floats(values: Any) -> NDArray[np.float64]:
-    array: NDArray[np.float64] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return array
-
-
-def _class_metric(
-    records: pa.Table, split: str, metric: str, classes: tuple[str, ...]
-) -> np.ndarray:
-    """Return the scores of each class, shape (records, classes); NaN where undefined."""
-    values_NK = np.full((records.num_rows, len(classes)), np.nan)
-    column = _field(records, split, metric)
-    if column is None or not pa.types.is_struct(column.type):
-        return values_NK
-    for place, name in enumerate(classes):
-        if column.type.get_field_index(name) >= 0:
-            values_NK[:, place] = _floats(pc.struct_field(column, [name]))
-    return values_NK
-
-
-def _scores(records: pa.Table, split: str, metric: str, over: Sequence[str]) -> np.ndarray:
-    """Return one score a record: the metric, or its mean over classes (all where none is named)."""
-    found = [
-        score(metrics, metric, over or None) if metrics and metric in metrics else None
-        for metrics in records[split].to_pylist()
-    ]
-    return np.array(found, dtype=float)
-
-
-def _check_class_metric(records: pa.Table, design: Design) -> None:
-    """Refuse a metric of single classes that has one value for all of them."""
-    single: set[str] = set()
-    by_class: set[str] = set()
-    for split in METRIC_COLUMNS:
-        for field in records[split].type:
-            values = _field(records, split, field.name)
-            if not pa.types.is_struct(values.type):
-                single |= {field.name} if values.null_count < len(values) else set()
-                continue
-            names = {part.name for part in values.type if part.name in design.classes}
-            by_class |= {field.name} if names else set()
-            # Where another study's records have the metric by class, a number is filed apart.
-            if OVERALL not in names and values.type.get_field_index(OVERALL) >= 0:
-                numbers = pc.struct_field(values, [OVERALL])
-                single |= {field.name} if numbers.null_count < len(numbers) else set()
-    if design.class_metric in single:
-        allowed = sorted(by_class - single)
-        hint = (
-            f"set it to one of {', '.join(allowed)}; no trial need run again for it"
-            if allowed
-            else "the records hold no metric of single classes: add one, such as recall, to "
-            "`metrics` and run the study again"
-        )
-        raise ConfigError(
-            f"statistics.per_class is '{design.class_metric}', which is one number for all "
-            f"classes: {hint}"
-        )
-
-
-def _curves(
-    trials: pd.DataFrame, records: pa.Table, parts: Mapping[str, tuple[str, ...]]
-) -> pd.DataFrame:
-    wanted = trials[(trials.stage == "replicate") & (trials.status == "done")]
-    ids = [id_ for whole in wanted.trial_id for id_ in parts.get(whole, (whole,))]
-    mine = _matching(records, pd.Series(ids, dtype="str"))
-    rows = []
-    for trial_id, curves in zip(
-        mine["trial_id"].to_pylist(), mine["curves"].to_pylist(), strict=True
-    ):
-        if not curves or not curves["epoch"]:
-            continue
-        columns = (curves["epoch"], curves["train_loss"], curves["validation_loss"])
-        rows += [(trial_id, *values) for values in zip(*columns, strict=True)]
-    found = filled(CURVE_COLUMNS, rows)
-    return compose_curves(found, dict(parts)) if parts else found
 
 
 def _done(plan: Plan, kind: str) -> Iterator[Task]:

@@ -26,16 +26,25 @@ from synthtrial.upstream import assess_task, image_set
 #: Kinds of tasks that compute; what the others take is of no account.
 COMPUTED = ("reference", "train_gan", "synthesize", "filter", "assess")
 
+#: Columns of records that are read here.
+TRIED = ("trial_id", "seconds", "kind", "study", "engine")
+
 
 def seconds_by_task(tries: pa.Table) -> dict[str, float]:
-    """Return the wall time of all tries of each task that left a record.
+    """Return the wall time of all tries together, of tasks that were tried several times.
+
+    Of tasks other than trials a record is left by failures only, and one is enough.
 
     Args:
         tries: records of every attempt.
     """
     # Of what was lost with its process nobody knows the time, and its record says 0.
-    known = tries.select(["trial_id", "seconds"]).filter(pc.greater(tries["seconds"], 0))
-    sums = known.group_by("trial_id").aggregate([("seconds", "sum")])
+    known = tries.select(["trial_id", "seconds", "kind"]).filter(pc.greater(tries["seconds"], 0))
+    sums = known.group_by("trial_id").aggregate(
+        [("seconds", "sum"), ("seconds", "count"), ("kind", "min")]
+    )
+    again = pc.or_(pc.greater(sums["seconds_count"], 1), pc.not_equal(sums["kind_min"], "trial"))
+    sums = sums.filter(again)
     return dict(zip(sums["trial_id"].to_pylist(), sums["seconds_sum"].to_pylist(), strict=True))
 
 

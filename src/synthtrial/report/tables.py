@@ -11,14 +11,19 @@ each class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from synthtrial.report.facts import TERMINAL, Facts
+from synthtrial.report.groups import Group, by_column, by_target
 from synthtrial.stats.assumptions import brown_forsythe
 from synthtrial.stats.pooled import interval, pooled_variance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PROVISIONAL = "PROVISIONAL"
 MIXED_CODE = "MIXED CODE"
@@ -32,24 +37,47 @@ def blocks_table(facts: Facts) -> pd.DataFrame:
     Returns:
         Columns regimen, replicate, finished, arms, complete.
     """
-    trials = facts.trials[facts.trials.stage == "replicate"]
-    terminal = trials[trials.status.isin(TERMINAL)]
-    finished = terminal.groupby(["regimen", "replicate"]).arm.nunique()
-    index = pd.MultiIndex.from_product(
-        [facts.design.regimens, range(facts.design.replicates)], names=["regimen", "replicate"]
+    design, trials = facts.design, facts.trials
+    block_N = _blocks(facts)
+    ended_N = (block_N >= 0) & trials.status.isin(TERMINAL).to_numpy()
+    arms, names = pd.factorize(trials.arm)
+    shape = (len(design.regimens) * design.replicates, len(names))
+    finished_BA = np.zeros(shape, dtype=bool)
+    finished_BA[block_N[ended_N], arms[ended_N]] = True
+    table = pd.DataFrame(
+        {
+            "regimen": np.repeat(np.array(design.regimens, dtype=float), design.replicates),
+            "replicate": np.tile(np.arange(design.replicates), len(design.regimens)),
+            "finished": finished_BA.sum(axis=1),
+            "arms": len(design.arms),
+        }
     )
-    table = finished.reindex(index, fill_value=0).rename("finished").reset_index()
-    table["arms"] = len(facts.design.arms)
     table["complete"] = table.finished == table.arms
     return table
 
 
+def _blocks(facts: Facts) -> NDArray[np.intp]:
+    """Return the row of each trial in the table of blocks, -1 for those that are in no block."""
+    design, trials = facts.design, facts.trials
+    regimen_N = pd.Index(design.regimens).get_indexer(pd.Index(trials.regimen))
+    replicate_N = trials.replicate.to_numpy()
+    inside_N = (trials.stage == "replicate").to_numpy() & (regimen_N >= 0)
+    inside_N &= (replicate_N >= 0) & (replicate_N < design.replicates)
+    return np.where(inside_N, regimen_N * design.replicates + replicate_N, -1)
+
+
+def _reported(facts: Facts) -> NDArray[np.bool_]:
+    """Say of each trial whether it is a finished replicate of a complete block."""
+    block_N = _blocks(facts)
+    reported_N: NDArray[np.bool_] = (block_N >= 0) & (facts.trials.status == "done").to_numpy()
+    complete_B = blocks_table(facts).complete.to_numpy()
+    reported_N[reported_N] = complete_B[block_N[reported_N]]
+    return reported_N
+
+
 def reported_trials(facts: Facts) -> pd.DataFrame:
     """Return the finished replicate trials of complete blocks; the index is that of ``trials``."""
-    complete = blocks_table(facts).query("complete")[["regimen", "replicate"]]
-    trials = facts.trials[(facts.trials.stage == "replicate") & (facts.trials.status == "done")]
-    merged = trials.reset_index().merge(complete, on=["regimen", "replicate"])
-    return merged.set_index("index").rename_axis(None)
+    return facts.trials[_reported(facts)]
 
 
 def long_results(facts: Facts) -> pd.DataFrame:
@@ -59,23 +87,49 @@ def long_results(facts: Facts) -> pd.DataFrame:
         Columns regimen, arm, draw, replicate, scope (``overall``, ``minority`` or ``class``),
         class_name (empty unless scope is ``class``), metric, value.
     """
-    design = facts.design
-    trials = reported_trials(facts)
-    keys = trials[["regimen", "arm", "draw", "replicate"]]
-    scores = facts.class_scores.reindex(index=trials.index, columns=list(design.classes))
-    parts = [keys.assign(scope="overall", class_name="", value=trials.overall)]
-    if design.minority:
-        mean = scores[list(design.minority)].mean(axis=1)
-        parts.append(keys.assign(scope="minority", class_name="", value=mean))
-    parts += [
-        keys.assign(scope="class", class_name=name, value=scores[name]) for name in design.classes
+    kept_N, names = _reported(facts), ["regimen", "arm", "draw", "replicate"]
+    keys = facts.trials.loc[kept_N, names]
+    parts = [
+        keys.assign(scope=scope, class_name=name, value=value_N[kept_N], metric=metric)
+        for scope, name, metric, value_N in _score_columns(facts)
     ]
     table = pd.concat(parts, ignore_index=True)
-    table["metric"] = np.where(table.scope == "overall", design.overall_metric, design.class_metric)
     return table.dropna(subset="value").reset_index(drop=True)
 
 
-def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataFrame:
+def grouped_results(facts: Facts) -> list[Group]:
+    """Return what :func:`long_results` does, in the form that the tables are made from.
+
+    Where there are a million trials, this spares ten million rows.
+    """
+    return list(by_column(facts.trials, _reported(facts), _score_columns(facts)))
+
+
+def _score_columns(facts: Facts) -> Iterator[tuple[str, str, str, NDArray[np.float64]]]:
+    """Yield of each target its scope, class name, metric, and the score of every trial."""
+    design, trials = facts.design, facts.trials
+    scores = facts.class_scores
+    if not scores.index.equals(trials.index) or not set(design.classes) <= set(scores.columns):
+        scores = scores.reindex(index=trials.index, columns=list(design.classes))
+    yield "overall", "", design.overall_metric, trials.overall.to_numpy()
+    if design.minority:
+        mean = scores[list(design.minority)].mean(axis=1).to_numpy()
+        yield "minority", "", design.class_metric, mean
+    for name in design.classes:
+        yield "class", name, design.class_metric, scores[name].to_numpy()
+
+
+Results = pd.DataFrame | Sequence[Group]
+
+
+def groups_of(facts: Facts, results: Results | None) -> Iterable[Group]:
+    """Return the groups of results in either form; without any, of the study's own."""
+    if isinstance(results, pd.DataFrame):
+        return by_target(results)
+    return grouped_results(facts) if results is None else results
+
+
+def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
     """Return mean and pooled interval of every cell and target.
 
     The variance is pooled over the arms of one regimen and target; whether these have one spread
@@ -87,12 +141,11 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
         degrees of freedom), best (no arm of the regimen has a higher mean; one on the original
         data does not count), stamps.
     """
-    results = long_results(facts) if results is None else results
     confidence = facts.design.confidence
     stamps = cell_stamps(facts)
     rows = []
-    for (regimen, scope, class_name), group in by_target(results):
-        values = {str(arm): part.value.to_numpy() for arm, part in group.groupby("arm")}
+    for group in groups_of(facts, results):
+        values = group.by_arm
         pooled = pooled_variance(list(values.values()))
         spread_p = brown_forsythe(list(values.values())).p_value
         denied = {arm.name for arm in facts.design.arms if arm.original}
@@ -106,11 +159,8 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
             own = interval(mean, n, pooled_variance([values[arm]]), confidence)
             rows.append(
                 {
-                    "regimen": regimen,
+                    **group.place,
                     "arm": arm,
-                    "scope": scope,
-                    "class_name": class_name,
-                    "metric": group.metric.iloc[0],
                     "mean": mean,
                     "low": found.low if found else np.nan,
                     "high": found.high if found else np.nan,
@@ -122,7 +172,7 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
                     "own_low": own.low if own else np.nan,
                     "own_high": own.high if own else np.nan,
                     "best": arm in rivals and mean >= best - 1e-12,
-                    "stamps": stamps.get((arm, float(regimen)), ""),
+                    "stamps": stamps.get((arm, group.regimen), ""),
                 }
             )
     columns = (
@@ -132,17 +182,10 @@ def results_table(facts: Facts, results: pd.DataFrame | None = None) -> pd.DataF
     return pd.DataFrame(rows, columns=columns.split())
 
 
-def by_target(
-    results: pd.DataFrame,
-) -> Iterable[tuple[tuple[float, str, str], pd.DataFrame]]:
-    """Return the results of each regimen, scope and class."""
-    grouped = results.groupby(["regimen", "scope", "class_name"], sort=False)
-    return [((float(str(k[0])), str(k[1]), str(k[2])), part) for k, part in grouped]
-
-
 def cell_stamps(facts: Facts) -> dict[tuple[str, float], str]:
     """Return the stamps of each cell, joined by commas, in ``STAMP_ORDER``."""
-    trials = facts.trials[facts.trials.stage == "replicate"]
+    kinds = ["arm", "regimen", "status", "code_digest", "stamps"]
+    trials = facts.trials.loc[facts.trials.stage == "replicate", kinds].drop_duplicates()
     done = trials[trials.status == "done"]
     mixed = done[done.code_digest != ""].groupby("regimen").code_digest.nunique() > 1
     waiting = (~trials.status.isin(TERMINAL)).groupby(trials.regimen).any()

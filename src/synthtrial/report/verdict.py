@@ -33,7 +33,7 @@ class Finding:
     Attributes:
         outcome: ``higher``, ``lower``, ``equal``, ``unclear``, ``untested`` (no interval) or
             ``missing``.
-        difference, low, high: in units of the metric, with the simultaneous interval; NaN where
+        difference, low, high: in units of the metric, with the interval that is shown; NaN where
             unknown.
         against: the arm compared with.
     """
@@ -102,7 +102,7 @@ def _find(table: pd.DataFrame, regimen: float, arm: str, against: str, scope: st
     if rows.empty:
         return Finding(MISSING, against=against)
     row = rows.iloc[0]
-    low, high = float(row.joint_low), float(row.joint_high)
+    low, high = float(row.shown_low), float(row.shown_high)
     return Finding(str(row.outcome), float(row.difference), low, high, against)
 
 

@@ -248,7 +248,7 @@ def _mean_cell(row: Mapping[str, object]) -> CellView:
 
 
 def _difference_cell(row: Mapping[str, object]) -> CellView:
-    difference, low, high, n, df = _floats(row, "difference", "joint_low", "joint_high", "n", "df")
+    difference, low, high, n, df = _floats(row, "difference", "shown_low", "shown_high", "n", "df")
     outcome = str(row["outcome"])
     return CellView(
         number(difference, signed=True),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 _VANISHES = 1e-12
+_MOST_NORMAL = 5000  # beyond, the p value of Shapiro and Wilk's test is not accurate
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def robustness(differences: ArrayLike) -> Robustness:
 
     without = (delta.sum() - delta) / (delta.size - 1)
     return Robustness(
-        p_normal=float(shapiro(delta).pvalue),
+        p_normal=float(shapiro(delta).pvalue) if delta.size <= _MOST_NORMAL else nan,
         p_signed_rank=float(wilcoxon(delta).pvalue) if np.any(delta) else nan,
         low_without=float(without.min()),
         high_without=float(without.max()),

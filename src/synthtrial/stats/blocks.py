@@ -7,7 +7,7 @@ blocks, and treats missing values as they are: a difference is estimated from bl
 arms, directly or through other arms.
 
 Several seeds of one draw share its subset and its generator, so they are not independent evidence
-about other draws. :func:`block_means` reduces them to one value for each arm and block; the
+about other draws. :func:`block_table` reduces them to one value for each arm and block; the
 residual is then the arm-by-draw interaction plus what is left of the seeds, which is the right
 yardstick when the question is about new draws (Kempthorne 1952; the denominator of the F test of a
 fixed arm in a two-way mixed model).
@@ -28,6 +28,33 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _SINGULAR = 1e-9  # eigenvalues of the arms' system are of the order of the counts
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of many observations as numbers, so that a million need not be compared as texts.
+
+    Attributes:
+        names: the labels that occur, sorted, shape (labels,).
+        codes: place in ``names`` of each observation's label, shape (observations,).
+    """
+
+    names: NDArray[Any]
+    codes: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return self.codes.size
+
+    @classmethod
+    def of(cls, labels: ArrayLike | Labels) -> Labels:
+        """Number labels; names among numbered ones that do not occur are dropped."""
+        if not isinstance(labels, Labels):
+            names, codes = np.unique(np.asarray(labels), return_inverse=True)
+            return cls(names, codes)
+        present = np.bincount(labels.codes, minlength=labels.names.size) > 0
+        if present.all():
+            return labels
+        return cls(labels.names[present], (np.cumsum(present) - 1)[labels.codes])
 
 
 @dataclass(frozen=True)
@@ -112,7 +139,9 @@ class BlockFit:
         )
 
 
-def fit_blocks(values: ArrayLike, arms: Sequence[str], blocks: Sequence[Any]) -> BlockFit:
+def fit_blocks(
+    values: ArrayLike, arms: Sequence[str] | Labels, blocks: Sequence[Any] | Labels
+) -> BlockFit:
     """Fit ``y = arm + block`` by least squares.
 
     Args:
@@ -131,15 +160,16 @@ def fit_blocks(values: ArrayLike, arms: Sequence[str], blocks: Sequence[Any]) ->
         )
     if not np.all(np.isfinite(y_N)):
         raise ValueError("a value is not finite; drop undefined scores first")
-    names, arm_N = np.unique(np.asarray(arms, dtype=object).astype(str), return_inverse=True)
-    labels, block_N = np.unique(np.asarray(blocks), return_inverse=True)
-    counts_AB = np.zeros((names.size, labels.size))
-    np.add.at(counts_AB, (arm_N, block_N), 1.0)
+    coded_arms, coded_blocks = Labels.of(_texts(arms)), Labels.of(blocks)
+    names, arm_N = coded_arms.names, coded_arms.codes
+    labels, block_N = coded_blocks.names, coded_blocks.codes
+    pair_N = arm_N * labels.size + block_N
+    counts_AB = np.bincount(pair_N, minlength=names.size * labels.size).astype(np.float64)
+    counts_AB = counts_AB.reshape(names.size, labels.size)
     size_B = counts_AB.sum(axis=0)
     # Centring on the block means eliminates the blocks and keeps the sums well conditioned.
     centred_N = y_N - (np.bincount(block_N, weights=y_N, minlength=labels.size) / size_B)[block_N]
-    adjusted_A: NDArray[np.float64] = np.zeros(names.size)
-    np.add.at(adjusted_A, arm_N, centred_N)
+    adjusted_A = np.bincount(arm_N, weights=centred_N, minlength=names.size)
     information_AA = np.diag(counts_AB.sum(axis=1)) - (counts_AB / size_B) @ counts_AB.T
     inverse_AA = np.linalg.pinv(information_AA, rcond=_SINGULAR, hermitian=True)
     effects_A: NDArray[np.float64] = inverse_AA @ adjusted_A
@@ -158,21 +188,8 @@ def fit_blocks(values: ArrayLike, arms: Sequence[str], blocks: Sequence[Any]) ->
     )
 
 
-def block_means(
-    values: ArrayLike, arms: Sequence[str], blocks: Sequence[int]
-) -> tuple[NDArray[np.float64], list[str], list[int]]:
-    """Average the observations of each arm in each block.
-
-    Returns:
-        Values, arms and blocks with one entry for each pair that holds an observation, sorted.
-    """
-    y_N = np.asarray(values, dtype=np.float64).ravel()
-    names, arm_N = np.unique(np.asarray(arms, dtype=object).astype(str), return_inverse=True)
-    labels, block_N = np.unique(np.asarray(blocks, dtype=np.int64), return_inverse=True)
-    pair_N = arm_N * labels.size + block_N
-    pairs_P, index_N, count_P = np.unique(pair_N, return_inverse=True, return_counts=True)
-    mean_P = np.bincount(index_N, weights=y_N) / count_P
-    return mean_P, names[pairs_P // labels.size].tolist(), labels[pairs_P % labels.size].tolist()
+def _texts(labels: Sequence[str] | Labels) -> NDArray[Any] | Labels:
+    return labels if isinstance(labels, Labels) else np.asarray(labels, dtype=object).astype(str)
 
 
 @dataclass(frozen=True)
@@ -194,9 +211,9 @@ class BlockTable:
 
 def block_table(
     values: ArrayLike,
-    arms: Sequence[str],
-    draws: Sequence[int],
-    replicates: Sequence[int],
+    arms: Sequence[str] | Labels,
+    draws: Sequence[int] | Labels,
+    replicates: Sequence[int] | Labels,
     order: Sequence[str],
 ) -> BlockTable:
     """Lay scores out by what is independent.
@@ -213,17 +230,22 @@ def block_table(
         replicates: of each score.
         order: of the columns; arms without a score have a column of NaN.
     """
-    single = len(set(draws)) <= 1
-    numbers = replicates if single else draws
-    means, names, places = block_means(values, arms, numbers)
-    blocks = sorted(set(places))
-    table = np.full((len(blocks), len(order)), math.nan)
-    column = {name: place for place, name in enumerate(order)}
-    row = {number: place for place, number in enumerate(blocks)}
-    for mean, name, number in zip(means, names, places, strict=True):
-        table[row[number], column[name]] = mean
+    y_N = np.asarray(values, dtype=np.float64).ravel()
+    coded_arms, blocks = Labels.of(_texts(arms)), Labels.of(draws)
+    single = blocks.names.size <= 1
+    if single:
+        blocks = Labels.of(replicates)
+    place = {name: number for number, name in enumerate(order)}
+    column_A = np.array([place[str(name)] for name in coded_arms.names], dtype=np.intp)
+    pair_N = blocks.codes * len(order) + column_A[coded_arms.codes]
+    shape = (blocks.names.size, len(order))
+    count_BA = np.bincount(pair_N, minlength=shape[0] * shape[1]).reshape(shape)
+    sum_BA = np.bincount(pair_N, weights=y_N, minlength=shape[0] * shape[1]).reshape(shape)
+    table_BA = np.full(shape, math.nan)
+    np.divide(sum_BA, count_BA, out=table_BA, where=count_BA > 0)
     unit: Literal["draw", "replicate"] = "replicate" if single else "draw"
-    return BlockTable(table, tuple(order), tuple(blocks), unit)
+    numbers = tuple(int(number) for number in blocks.names)
+    return BlockTable(table_BA, tuple(order), numbers, unit)
 
 
 def _p_value(estimate: float, error: float, df: int) -> float:

@@ -2,26 +2,34 @@
 
 A writer appends to a journal of its own and seals it into a Parquet segment when its pack ends;
 readers see both. Killed writers leave journals, which :func:`seal_abandoned` seals. Many segments
-are compacted into one, so a hundred thousand trials stay a few hundred files.
+are compacted into one that is sorted by trial, now and then while a study runs and at its end: a
+million trials stay a few dozen files, and readers find them in order.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 
 from synthtrial.errors import StoreError
+from synthtrial.store.deduplication import KEYS, Rows, counting_rows, select_rows
 from synthtrial.store.files import flush_folder, idle_seconds, storage_errors
 from synthtrial.store.journal import Journal, encode, journal_key, journals, read_journal
 from synthtrial.store.locks import lock_path, unlock
-from synthtrial.store.records_schema import STATUSES, merge, to_table
+from synthtrial.store.records_schema import (
+    COLUMNS,
+    METRIC_COLUMNS,
+    merge,
+    strings,
+    to_table,
+    top_names,
+)
 from synthtrial.store.root import Store
 from synthtrial.store.segments import (
     LIST_ATTEMPTS,
@@ -35,7 +43,6 @@ ROWS_PER_JOURNAL = 1000  # a longer one is sealed early: segments read a hundred
 LIVE_SEGMENTS = 16  # more are compacted into one
 GRACE_SECONDS = 3600.0  # how long superseded segments stay for readers that have listed them
 _READ_WRITE = os.O_RDWR
-_Ranks = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 class RecordWriter:
@@ -135,39 +142,64 @@ def seal_abandoned(store: Store) -> int:
     return sealed
 
 
-def read_records(store: Store, *, every_attempt: bool = False) -> pa.Table:
+def read_records(
+    store: Store,
+    *,
+    every_attempt: bool = False,
+    columns: Sequence[str] | None = None,
+    trial_ids: Collection[str] | None = None,
+) -> pa.Table:
     """Return the records of journals and segments, those being written included.
 
     Args:
         store: where.
         every_attempt: keep all rows; else one for each ``trial_id``, the one with the best status
             (done, diverged, stopped, failed), then the lowest attempt.
+        columns: those that are wanted, which is much faster than all; ``test.recall`` is the column
+            ``test`` with no metric but recall. By default all, with all metrics.
+        trial_ids: trials that are wanted; a few are found without reading all. By default all.
 
     Returns:
-        The columns of ``records_schema.COLUMNS``, sorted by trial_id and attempt. ``validation``
-        and ``test`` hold the fields of all metrics that occur.
+        The columns of ``records_schema.COLUMNS``, or those asked for, in that order; rows sorted by
+        trial_id and attempt. ``validation``, ``test`` and ``made`` hold the fields of all metrics
+        that occur.
 
     Raises:
         StoreSchemaError: a newer synthtrial wrote some of them.
         DamagedArtifactError: a segment is truncated or altered.
+        StoreError: they keep changing.
     """
+    table = _read(store, columns, trial_ids)
+    table = select_rows(table, counting_rows(table, every_attempt=every_attempt))
+    return table if columns is None else table.select(top_names(columns))
+
+
+def read_counting(store: Store, columns: Sequence[str]) -> tuple[pa.Table, Rows | None]:
+    """Do as :func:`read_records` does, and leave it to the caller to take the rows that count.
+
+    Returns:
+        Rows of all attempts with these columns, and the numbers of those that count, sorted by
+        trial_id; None where these are all.
+    """
+    table = _read(store, columns, None)
+    return table.select(top_names(columns)), counting_rows(table, every_attempt=False)
+
+
+def _read(
+    store: Store, columns: Sequence[str] | None, trial_ids: Collection[str] | None
+) -> pa.Table:
+    needed = None if columns is None else [*dict.fromkeys([*KEYS, *columns])]
     for _ in range(LIST_ATTEMPTS):
         try:
-            table = merge(_tables(store))
-            break
+            return merge(_tables(store, needed, trial_ids), needed).combine_chunks()
         except FileNotFoundError:  # compacted and collected while we read
             continue
-    else:
-        raise StoreError(f"the records of {store.root} keep changing while they are read")
-    return _one_row_each(table.combine_chunks(), every_attempt)
+    raise StoreError(f"the records of {store.root} keep changing while they are read")
 
 
-def best_records(table: pa.Table) -> pa.Table:
-    """Return one row a ``trial_id`` of a table of every attempt, as :func:`read_records` would."""
-    return _one_row_each(table.combine_chunks(), every_attempt=False)
-
-
-def _tables(store: Store) -> list[pa.Table]:
+def _tables(
+    store: Store, columns: Sequence[str] | None, trial_ids: Collection[str] | None
+) -> list[pa.Table]:
     # Journals first: what is sealed between the two steps then shows up twice, not never.
     rows_of = {}
     for path in journals(store):
@@ -176,46 +208,25 @@ def _tables(store: Store) -> list[pa.Table]:
         except FileNotFoundError:
             continue
     segments = list_segments(store)
-    tables = [read_segment(segment.path) for segment in segments.live]
-    rows = [row for key, some in rows_of.items() if key not in segments.covered for row in some]
+    wanted = None if trial_ids is None else set(trial_ids)
+    among = None if wanted is None else sorted(wanted)
+    tables = [read_segment(segment.path, columns, among) for segment in segments.live]
+    if among is not None:
+        tables = [_only(table, among) for table in tables]
+    rows = [
+        row
+        for key, some in rows_of.items()
+        if key not in segments.covered
+        for row in some
+        if wanted is None or row["trial_id"] in wanted
+    ]
     return [*tables, to_table(rows)] if rows else tables
 
 
-def _one_row_each(table: pa.Table, every_attempt: bool) -> pa.Table:
-    if not table.num_rows:
-        return table
-    trial, attempt, started = (
-        _ranks(table.column(name)) for name in ("trial_id", "attempt", "started_at")
-    )
-    status = _status_ranks(table.column("status"))
-    keys = [started, status, attempt] if every_attempt else [started, attempt, status]
-    order = np.lexsort([*keys, trial])
-    names = [trial, attempt, started, status] if every_attempt else [trial]
-    first = np.zeros(len(order), dtype=bool)
-    first[0] = True
-    for values in names:
-        ordered = values[order]
-        first[1:] |= ordered[1:] != ordered[:-1]
-    return table.take(_indices(order[first]))
+def _only(table: pa.Table, trial_ids: Sequence[str]) -> pa.Table:
+    import pyarrow.compute as pc
 
-
-# NumPy and Arrow exchange buffers here; `pa.array` and `to_numpy` would import pandas.
-def _ranks(column: pa.ChunkedArray) -> _Ranks:
-    import pyarrow.compute as pc  # a tenth of a second, which an empty store need not cost
-
-    return np.from_dlpack(pc.rank(column, tiebreaker="dense")).astype(np.uint64, copy=False)
-
-
-def _status_ranks(column: pa.ChunkedArray) -> _Ranks:
-    ranks = _ranks(column)
-    _, rows, inverse = np.unique(ranks, return_index=True, return_inverse=True)
-    names = [column[int(row)].as_py() for row in rows]
-    return np.array([STATUSES.index(name) for name in names], dtype=np.uint64)[inverse]
-
-
-def _indices(values: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
-    contiguous = np.ascontiguousarray(values, dtype=np.int64)
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(contiguous)])
+    return table.filter(pc.is_in(table["trial_id"], strings(trial_ids)))
 
 
 def compact(store: Store, *, force: bool = False) -> bool:
@@ -240,8 +251,9 @@ def compact(store: Store, *, force: bool = False) -> bool:
         segments = list_segments(store)
         if len(segments.live) < 2:
             return False
-        table = merge([read_segment(segment.path) for segment in segments.live])
+        table = _sorted_whole([segment.path for segment in segments.live])
         write_segment(store, uuid.uuid4().hex, table, supersedes=_still_named(store, segments))
+        del table
         with storage_errors(store.root):
             for path, by in segments.superseded:
                 if idle_seconds(by.path) > GRACE_SECONDS:
@@ -249,6 +261,24 @@ def compact(store: Store, *, force: bool = False) -> bool:
     finally:
         unlock(descriptor)
     return True
+
+
+def _sorted_whole(paths: Sequence[Path]) -> pa.Table:
+    """Return the rows of all segments, sorted, repeated ones left out.
+
+    Readers then need not sort, and find a few trials without reading all. A part of the columns is
+    read at a time, so that memory never holds all rows twice.
+    """
+
+    def read(*columns: str) -> pa.Table:
+        return merge([read_segment(path, columns) for path in paths], columns).combine_chunks()
+
+    rows = counting_rows(read(*KEYS), every_attempt=True)
+    large = (*METRIC_COLUMNS, "curves")
+    parts = [[name for name in COLUMNS if name not in large], *([name] for name in large)]
+    tables = [select_rows(read(*part), rows) for part in parts]
+    columns = {name: table.column(name) for table in tables for name in table.column_names}
+    return pa.table({name: columns[name] for name in COLUMNS})
 
 
 def _still_named(store: Store, segments: Segments) -> set[str]:

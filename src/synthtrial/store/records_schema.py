@@ -204,20 +204,41 @@ def _conforming(row: Mapping[str, Any], kinds: Mapping[str, pa.DataType]) -> dic
     return changed
 
 
-def merge(tables: Sequence[pa.Table]) -> pa.Table:
-    """Concatenate tables of records whose metrics differ; absent fields become null."""
+def merge(tables: Sequence[pa.Table], columns: Sequence[str] | None = None) -> pa.Table:
+    """Concatenate tables of records whose metrics differ; absent fields become null.
+
+    Args:
+        tables: of records, each with some of the columns.
+        columns: those of the result, ``test.recall`` for one metric of a struct; by default all.
+    """
     if not tables:
-        return to_table([])
-    columns = []
-    for name, kind in COLUMNS.items():
+        tables = [to_table([])]
+    arrays = []
+    for name in COLUMNS if columns is None else top_names(columns):
         present = [t.column(name) if name in t.column_names else _nulls(t) for t in tables]
         chunks = [chunk for column in present for chunk in column.chunks]
-        target = kind
+        target = COLUMNS[name]
         if name in METRIC_COLUMNS:
             for column in present:
                 target = _merged_type(target, column.type)
-        columns.append(pa.chunked_array([_conform(chunk, target) for chunk in chunks], target))
-    return pa.table(columns, names=list(COLUMNS))
+            if columns is not None and name not in columns:
+                target = pa.struct([f for f in target if f"{name}.{f.name}" in columns])
+        arrays.append(pa.chunked_array([_conform(chunk, target) for chunk in chunks], target))
+    return pa.table(arrays, names=list(COLUMNS) if columns is None else top_names(columns))
+
+
+def top_names(columns: Sequence[str]) -> list[str]:
+    """Return the columns of a table that holds these columns and metrics of structs."""
+    tops = (name.partition(".")[0] if name not in COLUMNS else name for name in columns)
+    return list(dict.fromkeys(tops))
+
+
+def strings(values: Sequence[str]) -> pa.Array:
+    """Return texts as Arrow holds them, without what ``pa.array`` would import."""
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
 
 
 def _nulls(table: pa.Table, kind: pa.DataType = None) -> pa.ChunkedArray:
@@ -244,7 +265,7 @@ def _merged_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 def _conform(array: pa.Array, target: pa.DataType) -> pa.Array:
     if array.type == target:
         return array
-    if pa.types.is_null(array.type):
+    if pa.types.is_null(array.type) or target == _NO_METRICS:
         return pa.nulls(len(array), target)
     if not _is_struct(target):
         return array.cast(target)

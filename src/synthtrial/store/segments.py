@@ -9,7 +9,8 @@ is not read again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from synthtrial.store.root import SCHEMA, Store, check_schema
 
 SUFFIX = ".parquet"
 LIST_ATTEMPTS = 20  # segments may be deleted while they are listed and read
+ROWS_PER_GROUP = 65_536  # of a file: what is read at least, where a few trials are asked for
 _KEY = b"synthtrial"
 
 
@@ -71,7 +73,13 @@ def write_segment(
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_name(path)
         try:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+            pq.write_table(
+                table,
+                temporary,
+                row_group_size=ROWS_PER_GROUP,
+                compression="zstd",
+                write_page_checksum=True,
+            )
             if pq.read_metadata(temporary).num_rows != table.num_rows:
                 raise StoreError(f"{temporary} did not read back as written; is the disk failing?")
             publish(temporary, path)
@@ -116,15 +124,59 @@ def _list_once(store: Store) -> Segments:
     return Segments(live, superseded, covered)
 
 
-def read_segment(path: Path) -> pa.Table:
+def read_segment(
+    path: Path, columns: Sequence[str] | None = None, among: Sequence[str] | None = None
+) -> pa.Table:
     """Read a segment, page checksums verified.
+
+    Args:
+        path: the segment.
+        columns: those to read, ``test.recall`` for one metric of a struct; what the segment lacks
+            is left out. By default all.
+        among: trial ids; rows of others may be left out, so that little need be read of a segment
+            that is sorted by them. By default all rows are read.
 
     Raises:
         DamagedArtifactError: it is truncated or altered.
         FileNotFoundError: it was deleted meanwhile.
     """
-    with damaged_segment(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return file.read()
+    chosen = None if columns is None else list(columns)
+    with (
+        damaged_segment(path),
+        _plain_memory(),
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
+        if among is None:
+            return file.read(chosen)
+        return file.read_row_groups(_groups_with(file.metadata, sorted(among)), chosen)
+
+
+@contextmanager
+def _plain_memory() -> Iterator[None]:
+    """Take Arrow's memory from the C library.
+
+    Its own allocator gives memory back and asks for it anew so often that, of a file of hundreds of
+    megabytes, the kernel's clearing of pages took twice as long as reading.
+    """
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
+
+
+def _groups_with(metadata: pq.FileMetaData, ids: Sequence[str]) -> list[int]:
+    """Return the row groups that may hold one of these trials, by the ranges of their ids."""
+    groups = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        paths = [group.column(place).path_in_schema for place in range(group.num_columns)]
+        known = group.column(paths.index("trial_id")).statistics
+        bounded = known is not None and known.has_min_max
+        if not bounded or bisect_left(ids, known.min) < bisect_right(ids, known.max):
+            groups.append(number)
+    return groups
 
 
 def read_header(path: Path) -> Segment:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from synthtrial.classify.metrics import score
 from synthtrial.errors import TrainingError
@@ -34,12 +32,12 @@ def select(task: Task, context: Context) -> None:
         TrainingError: no configuration of the cell has a defined score.
     """
     metric, wanted = metric_name(task.payload["select_by"]), task.payload["trials"]
-    table = read_records(context.store)
-    mine = table.filter(pc.is_in(table["trial_id"], pa.array(wanted)))
+    names = ["trial_id", "status", "configuration", f"validation.{metric}"]
+    mine = read_records(context.store, columns=names, trial_ids=wanted)
     scores: dict[str, list[float]] = defaultdict(list)
     stopped: Counter[str] = Counter()
-    rows = mine.select(["trial_id", "status", "configuration", "validation"]).to_pylist()
-    for row in sorted(rows, key=lambda row: wanted.index(row["trial_id"])):
+    place = {id_: number for number, id_ in enumerate(wanted)}
+    for row in sorted(mine.to_pylist(), key=lambda row: place[row["trial_id"]]):
         value = _score(row, metric, task.payload.get("select_over"))
         scores[row["configuration"]].append(-np.inf if value is None else value)
         stopped[row["configuration"]] += row["status"] == "stopped"

@@ -64,7 +64,7 @@ class CellwiseAsha(FIFOScheduler):
         """Fill the rungs with what trials of earlier runs have reached."""
         mine = {task.id: task for task in plan.tasks.values() if task.trial is not None}
         columns = ["trial_id", "status", "curves"]
-        for row in read_records(store).select(columns).to_pylist():
+        for row in read_records(store, columns=columns).to_pylist():
             task = mine.get(row["trial_id"])
             if task is None or task.trial is None or task.trial.stage != "grid":
                 continue

@@ -39,6 +39,7 @@ from synthtrial.store.segments import list_segments, segment_folder, write_segme
 from synthtrial.study import Study, load
 
 CELLS, POINTS = 20, 18  # 5 arms x 4 regimens; configurations of the grid
+DRAWS = 100  # with a generator at each regimen; each has some 450 replicates
 OTHER = 0.06  # rows of another study, whose metrics and classes differ
 AGAIN = 0.04  # rows that a later attempt supersedes, or repeats
 DIVERGED = 0.01
@@ -52,7 +53,8 @@ def study_of(folder: Path, records: int) -> Study:
     """Return a study of so many trials that with the other rows they make ``records``."""
     trials = round(records * (1 - OTHER - AGAIN))
     replicates = max(1, round(trials / CELLS) - POINTS)
-    return load("digits", [f"protocol.replicates={replicates}", f"store.path={folder / 'store'}"])
+    overrides = [f"protocol.replicates={replicates}", f"protocol.draws={DRAWS}"]
+    return load("digits", [*overrides, f"store.path={folder / 'store'}"])
 
 
 def write(folder: Path, number: str) -> dict[str, Any]:

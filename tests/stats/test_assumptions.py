@@ -19,6 +19,7 @@ def test_equal_spreads_are_tested_on_distances_from_the_median():
     assert found.f == pytest.approx(expected.statistic)
     assert found.p_value == pytest.approx(expected.pvalue)
     assert (found.df_groups, found.df_residual) == (2, 16)
+    assert found.p_value == pytest.approx(stats.levene(*GROUPS, center="median").pvalue)
     sizes = [group.std(ddof=1) for group in GROUPS]
     assert found.ratio == pytest.approx(max(sizes) / min(sizes))
 

@@ -100,13 +100,13 @@ def test_values_without_any_spread_give_an_interval_of_no_width():
 def test_the_replicates_of_a_draw_are_one_block():
     place = (["a", "a", "a", "b"], [0, 0, 1, 1], [0, 2, 1, 1])
     found = block_table([1.0, 3.0, 5.0, 9.0], *place, ("b", "a"))
-    assert (found.unit, found.blocks, found.arms) == ("draw", (0, 1), ("b", "a"))
+    assert (found.unit, found.blocks.tolist(), found.arms) == ("draw", [0, 1], ("b", "a"))
     np.testing.assert_array_equal(found.values_BA, [[math.nan, 2.0], [9.0, 5.0]])
 
 
 def test_replicates_are_the_blocks_of_a_single_draw():
     found = block_table([1.0, 3.0, 5.0], ["a", "a", "b"], [0, 0, 0], [0, 2, 2], ("a", "b"))
-    assert (found.unit, found.blocks) == ("replicate", (0, 2))
+    assert (found.unit, found.blocks.tolist()) == ("replicate", [0, 2])
     np.testing.assert_array_equal(found.values_BA, [[1.0, math.nan], [3.0, 5.0]])
 
 

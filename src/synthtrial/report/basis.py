@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Design, Facts, count_text, listing
-from synthtrial.report.findings import target_name
+from synthtrial.report.findings import target_name, targets_of
+from synthtrial.report.inference import PRIMARY
+from synthtrial.report.views import number
 
 #: What differs from draw to draw and from replicate to replicate, as the protocol has it.
 _OF_DRAWS = ("the subset of the training images", "the validation set")
@@ -58,6 +61,29 @@ def basis_text(facts: Facts, table: pd.DataFrame) -> str:
         how = "spreads of their own where blocks suffice"
     noun = unit if counts == "1" else f"{unit}s"
     return f"{varied} n = {counts} {noun}, {freedom} degrees of freedom ({how})."
+
+
+def detectable_text(design: Design, table: pd.DataFrame) -> str:
+    """Say which differences so many blocks find, of the primary question or, without, of all arms.
+
+    Args:
+        design: the study's.
+        table: rows of :func:`synthtrial.report.inference.differences_table`.
+    """
+    mine = table[table.role == PRIMARY]
+    if mine.empty:
+        scope, class_name = targets_of(design)[0]
+        mine = table[(table.scope == scope) & (table.class_name == class_name)]
+    mine = mine[np.isfinite(mine.detectable.astype(float))]
+    if mine.empty:
+        return ""
+    low, high = number(mine.detectable.min()), number(mine.detectable.max())
+    size = low if low == high else f"{low} to {high}"
+    unit = str(mine.unit.iloc[0])
+    return (
+        f"So many {unit}s find a difference of {size}, by training set, four times in five if it "
+        "is there (before any correction); smaller ones may well be missed."
+    )
 
 
 def varied_text(design: Design) -> str:

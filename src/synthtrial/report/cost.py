@@ -191,7 +191,7 @@ def _columns(prefix: str, taken: Spent, facts: Facts) -> dict[str, float]:
 
 def _gained(facts: Facts, extra: Spent, gain: Mapping[str, Any] | None) -> dict[str, float]:
     row = _columns("extra_", extra, facts)
-    names = {"gain": "difference", "low": "low", "high": "high"}
+    names = {"gain": "difference", "low": "shown_low", "high": "shown_high"}
     row |= {name: math.nan if gain is None else float(gain[of]) for name, of in names.items()}
     points = row["gain"] / POINT if row["low"] > 0 else math.nan
     row |= {

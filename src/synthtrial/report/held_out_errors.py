@@ -27,7 +27,7 @@ from synthtrial.report.kept_logits import (
 from synthtrial.report.tables import reported_trials
 from synthtrial.stats.held_out import held_out_error
 from synthtrial.stats.influence import Influence, join
-from synthtrial.store.artifacts import Store, exists, read_artifact
+from synthtrial.store.artifacts import Store, list_artifacts, read_artifact
 
 if TYPE_CHECKING:
     from synthtrial.data.labels import LabelPolicy
@@ -56,11 +56,8 @@ def find_errors(store: Store, plan: Plan, planned: pd.DataFrame, facts: Facts) -
     """
     trials, design = reported_trials(facts), facts.design
     parts = _trainings(trials, planned)
-    kept = {
-        place: ids
-        for place, ids in parts.items()
-        if all(exists(store, KIND, id_) for id_ in ids.values())
-    }
+    known = frozenset(list_artifacts(store, KIND))
+    kept = {place: ids for place, ids in parts.items() if known.issuperset(ids.values())}
     if not kept:
         return {"test_errors": empty(TEST_ERROR_COLUMNS), "test_errors_missing": _why_none(parts)}
     trainings = {id_ for ids in kept.values() for id_ in ids.values()}

@@ -152,6 +152,7 @@ def _comparisons(table: BlockTable, design: Design, baseline: str, joint: bool) 
     found = {
         c.arm: c
         for pairs in groups
+        if pairs
         for c in compare(
             table.values_BA, table.arms, pairs, spread=design.spread, confidence=design.confidence
         )
@@ -235,7 +236,7 @@ def deltas_of(
     columns = [table.arms.index(name) for name in (arm, baseline)]
     delta_B = table.values_BA[:, columns[0]] - table.values_BA[:, columns[1]]
     known = ~np.isnan(delta_B)
-    return np.array(table.blocks, dtype=int)[known], delta_B[known]
+    return table.blocks[known], delta_B[known]
 
 
 def _row(found: Comparison, margin: float, *, joint: bool) -> dict[str, Any]:

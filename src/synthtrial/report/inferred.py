@@ -56,6 +56,7 @@ def inferred_context(
         "first_target": diagnostics.first_target_name(design),
         "pairs": diagnostics.pair_sentences(facts, tables["all-pairs"]),
         "margin": f"{design.margin:g}",
+        "detectable_text": basis.detectable_text(design, shown),
         "floor_text": floor_sentence(facts, *diagnostics.first_target(design)),
         "floor_missing": facts.test_errors_missing,
         "marks": SYMBOLS,
@@ -83,7 +84,7 @@ def _groups(
         for scope, class_name in targets_of(design):
             mine = [f for f in found if (f.arm, f.scope, f.class_name) == (arm, scope, class_name)]
             mine.sort(key=lambda f: design.regimens.index(f.regimen))
-            lines = [(regimen_label(f.regimen), *_line(f)[:2], _short(f.sentence)) for f in mine]
+            lines = [(regimen_label(f.regimen), *_line(f)[:2], _short(f)) for f in mine]
             if lines:
                 targets.append((target_name(design, scope, class_name), lines))
         if targets:
@@ -91,7 +92,7 @@ def _groups(
     return groups
 
 
-def _short(sentence: str) -> str:
+def _short(finding: Finding) -> str:
     """Leave out where a sentence begins by saying in which training set."""
-    rest = sentence.split(", ", 1)[-1]
-    return rest[0].upper() + rest[1:]
+    rest = finding.sentence.split(", ", 1)[-1]
+    return rest if rest.startswith(finding.arm) else rest[0].upper() + rest[1:]

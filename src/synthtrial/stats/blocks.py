@@ -205,7 +205,7 @@ class BlockTable:
 
     values_BA: NDArray[np.float64]
     arms: tuple[str, ...]
-    blocks: tuple[int, ...]
+    blocks: NDArray[np.int_]
     unit: Literal["draw", "replicate"]
 
 
@@ -244,8 +244,7 @@ def block_table(
     table_BA = np.full(shape, math.nan)
     np.divide(sum_BA, count_BA, out=table_BA, where=count_BA > 0)
     unit: Literal["draw", "replicate"] = "replicate" if single else "draw"
-    numbers = tuple(int(number) for number in blocks.names)
-    return BlockTable(table_BA, tuple(order), numbers, unit)
+    return BlockTable(table_BA, tuple(order), blocks.names.astype(int), unit)
 
 
 def _p_value(estimate: float, error: float, df: int) -> float:

@@ -151,8 +151,10 @@ def compare(
             f"a table of finite values or NaN, one column for each of {len(arms)} arms, got shape "
             f"{values.shape}"
         )
-    held = values[~np.all(np.isnan(values), axis=1)]
     shared = [(a, b) for a, b in pairs if a in arms and b in arms]
+    if not shared:
+        return []
+    held = values[~np.all(np.isnan(values), axis=1)]
     chosen = choose_spread(spread, _fewest(held, arms, shared))
     if chosen == "own":
         return _own(held, arms, shared, confidence)
@@ -200,8 +202,10 @@ def _correlation(
     """
     signs_CA = _signs(arms, pairs)
     design = signs_CA @ signs_CA.T / 2.0
+    if len(pairs) < 2:
+        return design
     complete = values_BA[~np.any(np.isnan(values_BA), axis=1)]
-    if len(complete) < 3 or not len(pairs):
+    if len(complete) < 3:
         return design
     deltas_BC = complete @ signs_CA.T
     centred = deltas_BC - deltas_BC.mean(axis=0)

@@ -79,10 +79,10 @@ def detectable_text(design: Design, table: pd.DataFrame) -> str:
         return ""
     low, high = number(mine.detectable.min()), number(mine.detectable.max())
     size = low if low == high else f"{low} to {high}"
-    unit = str(mine.unit.iloc[0])
+    blocks = f"{_span(mine.blocks)} {mine.unit.iloc[0]}s"
     return (
-        f"So many {unit}s find a difference of {size}, by training set, four times in five if it "
-        "is there (before any correction); smaller ones may well be missed."
+        f"{blocks} find a difference of {size}, by training set, four times in five if it is "
+        "there (before any correction); smaller ones may well be missed."
     )
 
 

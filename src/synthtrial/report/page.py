@@ -27,11 +27,11 @@ from synthtrial.report import (
     cost,
     failures,
     figures,
+    finding_views,
     findings,
     generators,
     image_figures,
     inference,
-    inferred,
     parts,
     quality,
     selection,
@@ -146,7 +146,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
     costs = cost.cost_tables(facts, differences)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
     extra = parts.extra_tables(facts, results, means, allocations)
-    extra |= inferred.inferred_tables(facts, groups, differences)
+    extra |= finding_views.finding_tables(facts, groups, differences)
     found_all = findings.findings(facts, differences)
     _write_tables(
         table_folder,
@@ -211,7 +211,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
             for regimen, panels in figures.learning_curves(facts, curves).items()
         ],
         "strips": views.strips(design, facts.pictures),
-        **inferred.inferred_context(facts, differences, found_all, extra, drawn),
+        **finding_views.finding_context(facts, differences, found_all, extra, drawn),
         **parts.claim_context(facts, results, differences, drawn),
         **parts.sides_context(facts, extra, drawn),
         **parts.gap_context(facts, extra, styles),

@@ -21,7 +21,7 @@ from synthtrial.report.views import SYMBOLS, symbol_of
 Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
 
-def inferred_tables(
+def finding_tables(
     facts: Facts, results: Results, differences: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of these parts by the names of their files."""
@@ -32,7 +32,7 @@ def inferred_tables(
     }
 
 
-def inferred_context(
+def finding_context(
     facts: Facts,
     differences: pd.DataFrame,
     found: Sequence[Finding],

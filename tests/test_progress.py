@@ -67,8 +67,8 @@ def store_of_run(tmp_path):
 def test_lines_in_a_log_say_how_far_at_what_rate_and_how_long_still(run):
     text = run(terminal=False)
     assert "\x1b" not in text
-    assert "digits: 0 tasks done before, 541 to do" in text
-    assert "1/541 tasks" in text
+    assert "digits: 0 tasks done before, 580 to do" in text
+    assert "1/580 tasks" in text
     first, *_, last = (line for line in text.splitlines() if " tasks; " in line)
     assert "left" not in first, "a quick first task says nothing about the long ones"
     assert "tasks/s, about" in last

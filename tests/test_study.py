@@ -76,10 +76,20 @@ def test_grid_values_take_the_type_of_the_setting():
 
 
 def test_an_override_of_a_whole_open_section_leaves_nothing_of_it():
-    nothing_asked = "statistics.primary.arm=null"
-    study = load("digits", ["arms={none: {}, class_weights: {}}", "generator=null", nothing_asked])
+    study = load("digits", ["arms={none: {}, class_weights: {}}", "generator=null"])
     assert list(study.arms) == ["none", "class_weights"]
     assert study.generator is None
+
+
+def test_with_the_arms_goes_what_was_asked_about_them(tmp_path):
+    arms = "arms={none: {}, class_weights: {}}"
+    assert load("digits", [arms]).settings.statistics.primary.arm is None
+    asked = load("digits", ["statistics.primary.arm=class_weights", arms])
+    assert asked.settings.statistics.primary.arm == "class_weights"
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: digits\nname: mine\narms: {none: {}, other: {synthetic: true}}\n")
+    found = load(path).settings.statistics
+    assert (found.primary.arm, found.margin) == (None, 0.02)
 
 
 @pytest.mark.parametrize(

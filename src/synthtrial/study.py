@@ -222,7 +222,8 @@ def load(study: str | Path, overrides: Sequence[str] = (), engine: str | None = 
 def _with_base(path: Path, within: tuple[Path, ...] = ()) -> Any:
     """Read a study; where it names a ``base``, return that study with what this one says instead.
 
-    A section whose keys the user names (arms, grid, plug-ins) replaces the one of the base.
+    A section whose keys the user names (arms, grid, plug-ins) replaces the one of the base; with
+    the arms goes what the base asks about them.
     """
     raw: Any = read_file(path)
     base = raw.pop("base", None)
@@ -236,7 +237,16 @@ def _with_base(path: Path, within: tuple[Path, ...] = ()) -> Any:
     for section in _OPEN_SECTIONS:
         if section in raw:
             parent.pop(section, None)
+    if "arms" in raw:
+        _forget_questions(parent)
     return OmegaConf.merge(parent, raw)
+
+
+def _forget_questions(raw: Any) -> None:
+    """Drop what was asked about arms that are there no more."""
+    statistics = raw.get("statistics") or {}
+    for question in ("primary", "family"):
+        statistics.pop(question, None)
 
 
 def _override(raw: Any, overrides: Sequence[str]) -> Any:
@@ -247,6 +257,8 @@ def _override(raw: Any, overrides: Sequence[str]) -> Any:
             raise ConfigError(f"the override '{override}' is not of the form key=value")
         if key.strip() in _OPEN_SECTIONS:
             raw = OmegaConf.merge(raw, {key.strip(): None})
+        if key.strip() == "arms":
+            _forget_questions(raw)
     try:
         return OmegaConf.merge(raw, OmegaConf.from_dotlist(list(overrides)))
     except (YAMLError, OmegaConfBaseException) as error:

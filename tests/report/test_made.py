@@ -141,8 +141,7 @@ def test_generators_of_several_settings_are_told_apart_by_what_differs(tmp_path)
         "arms={none: {}, early: {synthetic: true, gan_training: {steps: 7, fit_on: original}}, "
         "late: {synthetic: true, gan_training: {steps: 9}}}"
     )
-    nothing_asked = "statistics.primary.arm=null"
-    overrides = ["regimens=[1.0]", "protocol.draws=1", nothing_asked, arms]
+    overrides = ["regimens=[1.0]", "protocol.draws=1", arms]
     study, store = load("digits", overrides), open_store(tmp_path)
     facts = gather(study, store, fill(study, store, ("prepare", "train_gan")))
     assert list(facts.generators.place) == ["before imbalance, 7 steps", "100 %, 9 steps"]

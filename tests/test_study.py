@@ -90,6 +90,8 @@ def test_with_the_arms_goes_what_was_asked_about_them(tmp_path):
     path.write_text("base: digits\nname: mine\narms: {none: {}, other: {synthetic: true}}\n")
     found = load(path).settings.statistics
     assert (found.primary.arm, found.margin) == (None, 0.02)
+    kept = load("digits", ["arms={none: {}, gan: {synthetic: true}}"])
+    assert kept.settings.statistics.primary.arm == "gan"
 
 
 @pytest.mark.parametrize(

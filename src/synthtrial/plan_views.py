@@ -27,6 +27,7 @@ from synthtrial.progress import (
     stage_totals,
 )
 from synthtrial.published import Published, published_of
+from synthtrial.stats.power import MOST_BLOCKS
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.study import Study
 
@@ -282,12 +283,12 @@ def show_reasons(console: Console, reasons: Mapping[tuple[str, str], int], empty
 
 def show_power(console: Console, study: Study, found: Sequence[PowerReport]) -> None:
     """Print how many replicates the primary question takes."""
-    unit = "draws" if study.draws == study.settings.protocol.replicates > 1 else "replicates"
+    unit = "replicates" if study.draws == 1 else "draws"
     for item in found:
         if item.pilot:
             spread = (
                 f"at {item.where}: the difference varies by {item.deviation:.4g} between {unit} "
-                f"({item.pilot} of them), reckoned with {item.upper:.4g}"
+                f"({item.pilot} of them). Reckoned with {item.upper:.4g}, as so few may show less"
             )
         else:
             spread = f"assumed: the difference varies by {item.deviation:.4g} between {unit}"
@@ -298,9 +299,23 @@ def show_power(console: Console, study: Study, found: Sequence[PowerReport]) -> 
         for line in item.lines:
             table.add_row(str(line.blocks), f"{line.width:.4g}", f"{line.detectable:.4g}")
         console.print(table)
-        console.print(f"  {item.needed} {unit} find a difference of {abs(item.difference):g}")
+        needed = f"{item.needed:,} {unit} find"
+        if item.needed >= MOST_BLOCKS:
+            needed = f"more than {MOST_BLOCKS:,} {unit} would be needed to find"
+        console.print(f"  {needed} a difference of {item.difference:g}")
         if item.floor is not None:
             console.print(
                 f"  for other test images too, no number of {unit} makes the interval narrower "
                 f"than {item.floor:.4g}"
             )
+    asked = study.settings.statistics.primary.regimens or study.settings.regimens
+    if len(asked) > 1:
+        console.print(
+            f"Intervals are those of one difference; what is found is corrected for "
+            f"{len(asked)} training sets."
+        )
+    if 1 < study.draws < study.settings.protocol.replicates:
+        console.print(
+            f"More replicates on {study.draws} draws do not help: raise protocol.draws, or set it "
+            "to null."
+        )

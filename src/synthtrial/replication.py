@@ -29,7 +29,7 @@ from synthtrial.stats.power import (
     upper_deviation,
 )
 from synthtrial.stats.sequential import LEAST_FIRST, blocks_needed
-from synthtrial.store.artifacts import Store
+from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.study import Study
 from synthtrial.targets import WidthRule, read_target
 
@@ -45,30 +45,43 @@ class Decision:
         replicates: that the study is to be taken to; what it has if it is done.
         done: whether there is nothing left to add.
         reason: in a sentence.
+        chosen: whether the number follows from the spread of the first blocks.
+        reached: whether the width is as narrow as it was to be.
     """
 
     replicates: int
     done: bool
     reason: str
+    chosen: bool = False
+    reached: bool = True
 
 
-def parse_rule(text: str, study: Study, store: Store, most: int) -> WidthRule:
+def width_of(rule: str) -> float:
     """Read ``width<0.01``.
 
-    The first blocks are those that the study was to have when a rule was first given, ten at the
-    least; another width later leaves them what they are.
-
     Raises:
-        ConfigError: the rule is no such rule, the study declares no primary question or does not
-            have a draw of its own for each replicate, or ``most`` is less than the first blocks.
+        ConfigError: it is no such rule.
     """
-    found = _RULE.fullmatch(text)
+    found = _RULE.fullmatch(rule)
     width = float(found[1]) if found and _is_number(found[1]) else 0.0
     if not 0 < width < math.inf:
         raise ConfigError(
-            f"--until '{text}': give the width of the primary interval from end to end, above 0, "
+            f"--until '{rule}': give the width of the primary interval from end to end, above 0, "
             'such as "width<0.01"'
         )
+    return width
+
+
+def make_rule(width: float, study: Study, store: Store, most: int) -> WidthRule:
+    """Return the rule for a study.
+
+    The first blocks are those that the study was to have when a rule first chose a number, ten at
+    the least; another width later leaves them what they are.
+
+    Raises:
+        ConfigError: the study declares no primary question or does not have a draw of its own for
+            each replicate, or ``most`` is less than the first blocks.
+    """
     protocol, primary = study.settings.protocol, study.settings.statistics.primary
     if primary.arm is None:
         raise ConfigError(
@@ -86,10 +99,11 @@ def parse_rule(text: str, study: Study, store: Store, most: int) -> WidthRule:
     first = max(LEAST_FIRST, protocol.replicates)
     if known is not None and known.rule is not None:
         first = known.rule.first
-    if most < max(first, protocol.replicates):
+    least = max(first, protocol.replicates)
+    if most < least:
         raise ConfigError(
-            f"--max {most}: the study has {protocol.replicates} replicates, and the rule needs "
-            f"{first} to begin with; allowed: {max(first, protocol.replicates)} or more"
+            f"--max {most}: the study is to have {protocol.replicates} replicates already, and the "
+            f"rule begins with {first}; allowed: {least} or more"
         )
     return WidthRule(width, first, most)
 
@@ -104,12 +118,27 @@ def _is_number(text: str) -> bool:
 
 def seen_replicates(plan: Plan) -> int:
     """Return how many replicates have results that could have been looked at."""
-    done = {
-        t.trial.replicate
-        for i in plan.done
-        if (t := plan.tasks.get(i)) and t.trial and t.trial.stage == "replicate"
-    }
-    return len(done)
+    trials = (
+        trial for task in plan.tasks.values() if (trial := task.trial) and task.id in plan.done
+    )
+    return len({trial.replicate for trial in trials if trial.stage == "replicate"})
+
+
+def refuse_hashed(plan: Plan, store: Store) -> None:
+    """Refuse to add replicates to what was imported with hashed ids or without its images.
+
+    Raises:
+        ConfigError: every task would refuse it, one by one.
+    """
+    for task in plan.tasks.values():
+        if task.kind == "prepare" and task.id in plan.done:
+            dataset = read_artifact(store, "dataset", task.id)
+            if dataset.ids_key or dataset.left_out:
+                raise ConfigError(
+                    "this study was imported to be read: its ids are hashed, or images were left "
+                    "out, so that nothing can be trained from it. Replicate it where it comes "
+                    "from, or import an archive that was made with --keep-ids"
+                )
 
 
 def decide(study: Study, store: Store, rule: WidthRule) -> Decision:
@@ -120,34 +149,35 @@ def decide(study: Study, store: Store, rule: WidthRule) -> Decision:
             the primary question has no results.
     """
     have = study.settings.protocol.replicates
-    if have < rule.first:
-        return Decision(rule.first, False, f"the rule begins with {rule.first} replicates")
-    plan = build(study, store)
-    facts = gather(study, store, plan)
+    facts = gather(study, store, build(study, store))
     table = with_test_set(facts, differences_table(facts))
     primary = table[table.role == PRIMARY]
+    _check_floor(primary, rule)  # before anything is added for a width that cannot be had
+    if have < rule.first:
+        return Decision(rule.first, False, f"the rule begins with {rule.first} replicates")
     if not facts.finished:
         return Decision(have, False, f"{have} replicates are to be finished first")
-    _check_floor(primary, rule)
     needed = _needed(facts, rule)
     if not needed:
         raise ConfigError(
             "--until: the primary question has no two results to take a spread from; "
             f"`{study.command('status')}` says what went wrong"
         )
-    wanted = max(needed.values())
     where = max(needed, key=lambda regimen: needed[regimen])
-    most = min(wanted, rule.most)
+    wanted = needed[where]
     text = (
         f"a width of {rule.width:g} takes {wanted} replicates "
         f"(by the spread of the first {rule.first}, at {regimen_label(where)})"
     )
     if wanted > rule.most:
         text += f", and --max allows {rule.most}"
+    most = min(wanted, rule.most)
     if most > have:
-        return Decision(most, False, text)
-    widths = (primary.high - primary.low).dropna()
-    return Decision(have, True, f"{text}; the widest interval is now {widths.max():.4g} wide")
+        return Decision(most, False, text, chosen=True)
+    widest = float((primary.high - primary.low).max())
+    reached = wanted <= have
+    text += f"; the widest interval is {widest:.4g} wide"
+    return Decision(have, True, text, chosen=True, reached=reached)
 
 
 def _check_floor(primary: pd.DataFrame, rule: WidthRule) -> None:
@@ -164,12 +194,16 @@ def _check_floor(primary: pd.DataFrame, rule: WidthRule) -> None:
 
 
 def _needed(facts: Facts, rule: WidthRule) -> dict[float, int]:
-    """Return how many blocks each regimen of the primary question takes."""
-    needed = {}
+    """Return how many replicates each regimen of the primary question takes.
+
+    Of those that there are some may have left no score: what they lack comes on top.
+    """
+    needed, have = {}, facts.design.replicates
     for regimen, number_B, delta_B in block_differences(facts):
         first = delta_B[number_B < rule.first]
         if first.size >= 2:
-            needed[regimen] = blocks_needed(first, rule.width, confidence=facts.design.confidence)
+            blocks = blocks_needed(first, rule.width, confidence=facts.design.confidence)
+            needed[regimen] = blocks + (have - delta_B.size)
     return needed
 
 
@@ -246,7 +280,7 @@ def pilot_power(
         upper = upper_deviation(deviation, row["df"], assurance=assurance)
         floor = float(row["floor"]) if row["floor"] > 0 else None
         where = regimen_label(row["regimen"])
-        blocks = int(row["blocks"])
+        blocks = int(row["blocks"]) if facts.design.pilot is None else int(row["df"]) + 1
         found.append(_power(study, where, deviation, upper, blocks, difference, power, floor))
     if not found:
         raise ConfigError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -237,16 +237,20 @@ def _with_base(path: Path, within: tuple[Path, ...] = ()) -> Any:
     for section in _OPEN_SECTIONS:
         if section in raw:
             parent.pop(section, None)
+    whole = OmegaConf.merge(parent, raw)
     if "arms" in raw:
-        _forget_questions(parent)
-    return OmegaConf.merge(parent, raw)
+        _forget_questions(whole, asked=raw.get("statistics") or {})
+    return whole
 
 
-def _forget_questions(raw: Any) -> None:
-    """Drop what was asked about arms that are there no more."""
-    statistics = raw.get("statistics") or {}
-    for question in ("primary", "family"):
-        statistics.pop(question, None)
+def _forget_questions(raw: Any, asked: Container[str]) -> None:
+    """Drop what was asked about arms that are there no more, but nothing that is asked anew."""
+    statistics, arms = raw.get("statistics") or {}, raw.get("arms") or {}
+    primary = statistics.get("primary") or {}
+    if "primary" not in asked and primary.get("arm") not in arms:
+        statistics.pop("primary", None)
+    if "family" not in asked and "family" in statistics:
+        statistics["family"] = [arm for arm in statistics["family"] if arm in arms]
 
 
 def _override(raw: Any, overrides: Sequence[str]) -> Any:
@@ -257,10 +261,12 @@ def _override(raw: Any, overrides: Sequence[str]) -> Any:
             raise ConfigError(f"the override '{override}' is not of the form key=value")
         if key.strip() in _OPEN_SECTIONS:
             raw = OmegaConf.merge(raw, {key.strip(): None})
-        if key.strip() == "arms":
-            _forget_questions(raw)
     try:
-        return OmegaConf.merge(raw, OmegaConf.from_dotlist(list(overrides)))
+        given: Any = OmegaConf.from_dotlist(list(overrides))
+        whole = OmegaConf.merge(raw, given)
+        if any(override.partition("=")[0].strip() == "arms" for override in overrides):
+            _forget_questions(whole, asked=given.get("statistics") or {})
+        return whole
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"cannot read the overrides {list(overrides)}: {error}") from None
 

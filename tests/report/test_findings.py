@@ -33,6 +33,7 @@ ROW = {
     "blocks": 10,
     "p_value": 0.01,
     "p_holm": 0.02,
+    "questions": 1,
     "outcome": "higher",
     "both_low": np.nan,
     "both_high": np.nan,
@@ -84,7 +85,7 @@ def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
     assert found.verdict == "not enough seeds"
     assert "not enough seeds to say whether gan helps" in found.sentence
     assert "\N{MINUS SIGN}0.020 to +0.080 is possible" in found.sentence
-    assert f"About {findings.rounded(found.more)} more seeds would probably settle it." in (
+    assert f"About {findings.rounded(found.more)} more seeds would probably settle it, if" in (
         found.sentence
     )
 
@@ -110,7 +111,7 @@ def test_one_replicate_is_no_test_and_says_what_to_run(fabricate):
                 shown_low=nan, shown_high=nan,
                 standard_error=nan, df=0, blocks=1, n=1, p_value=nan, p_holm=nan)  # fmt: skip
     assert "not tested: one replicate shows no spread" in found.sentence
-    assert "`synthtrial replicate STUDY --to 10` would tell more" in found.sentence
+    assert "`synthtrial replicate STUDY --to 11` would tell more" in found.sentence
     assert found.low is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ from synthtrial.errors import ConfigError
 if TYPE_CHECKING:
     from synthtrial.store.artifacts import Store
     from synthtrial.study import Study
+    from synthtrial.targets import WidthRule
+
+_MOST = 50  # replicates, where --until names no limit
 
 
 @click.command()
@@ -33,14 +37,7 @@ if TYPE_CHECKING:
     metavar="RULE",
     help='Until the primary interval is narrow enough: "width<0.01", from end to end.',
 )
-@click.option(
-    "--max",
-    "most",
-    type=click.IntRange(min=2),
-    default=50,
-    help="Replicates at most.",
-    show_default=True,
-)
+@click.option("--max", "most", type=click.IntRange(min=2), help="With --until, at most (50).")
 @click.option("--detach", is_flag=True, help="As in `run`; with --until, one step of the rule.")
 def replicate(
     study: str,
@@ -48,43 +45,63 @@ def replicate(
     engine: str | None,
     target: int | None,
     until: str | None,
-    most: int,
+    most: int | None,
     detach: bool,
 ) -> None:
     """Add replicates until there are --to of them, or by a rule; only missing ones are run."""
-    from synthtrial.replication import seen_replicates
+    from synthtrial.replication import make_rule, refuse_hashed, seen_replicates, width_of
     from synthtrial.targets import raise_target
 
     if (target is None) == (until is None):
         raise ConfigError('give either --to N or --until "width<0.01"')
-    loaded, store = make_store(study, overrides, engine)
     if until is not None:
-        _replicate_until(loaded, store, until, most, detach=detach)
+        width = width_of(until)
+        loaded, store = make_store(study, overrides, engine)
+        refuse_hashed(build_plan(loaded, store), store)
+        _replicate_until(loaded, store, make_rule(width, loaded, store, most or _MOST), detach)
         return
     assert target is not None
-    seen = seen_replicates(build_plan(loaded, store))
+    if most is not None:
+        raise ConfigError("--max is for --until; --to says how many there are to be")
+    loaded, store = make_store(study, overrides, engine)
+    planned = build_plan(loaded, store)
+    refuse_hashed(planned, store)
+    have = loaded.settings.protocol.replicates
+    if target < have:
+        click.echo(f"the study has {have} replicates; they are never taken away")
+    seen = seen_replicates(planned)
     raised = raise_target(loaded, store, target, seen=seen, by=f"--to {target}")
     (detach_study if detach else run_study)(raised, {})
 
 
-def _replicate_until(study: Study, store: Store, until: str, most: int, *, detach: bool) -> None:
+def _replicate_until(study: Study, store: Store, rule: WidthRule, detach: bool) -> None:
     """Replicate by a rule about the width of the primary interval."""
-    from synthtrial.replication import decide, parse_rule, seen_replicates
+    from synthtrial.replication import decide, seen_replicates
     from synthtrial.targets import raise_target
 
-    rule = parse_rule(until, study, store, most)
+    by = f"--until width<{rule.width:g} --max {rule.most}"
     while True:
         decision = decide(study, store, rule)
         click.echo(f"{decision.reason}{'' if decision.done else '; going on'}")
-        seen = seen_replicates(build_plan(study, store))
-        by = f"--until {until} --max {most}"
-        study = raise_target(study, store, decision.replicates, seen=seen, by=by, rule=rule)
-        if detach and not decision.done:
-            detach_study(study, {})
-            click.echo("give the same command again when these have ended")
-            return
+        planned = build_plan(study, store)
+        study = raise_target(
+            study,
+            store,
+            decision.replicates,
+            seen=seen_replicates(planned),
+            by=by,
+            rule=rule if decision.chosen else None,
+        )
         if decision.done:
             show_report(console(), study, store, build_plan(study, store))
+            if not decision.reached:
+                raise ConfigError(
+                    f"the interval is wider than {rule.width:g}: give a larger --max to go on"
+                )
+            return
+        if detach:
+            detach_study(study, {})
+            click.echo("give the same command again when these have ended")
             return
         run_study(study, {})
 
@@ -94,14 +111,23 @@ def _replicate_until(study: Study, store: Store, until: str, most: int, *, detac
 @click.option(
     "--sd", type=float, help="Assumed standard deviation of the difference between replicates."
 )
-@click.option("--difference", type=float, help="To be found; by default the margin.")
-@click.option("--power", "wanted", type=float, default=0.8, show_default=True)
+@click.option(
+    "--difference", type=float, help="That is to be found; by default the study's margin."
+)
+@click.option(
+    "--power",
+    "wanted",
+    type=float,
+    default=0.8,
+    show_default=True,
+    help="Probability of finding it, if it is there.",
+)
 @click.option(
     "--assurance",
     type=float,
     default=0.8,
     show_default=True,
-    help="That the spread of what was run is not larger than reckoned with.",
+    help="Probability that the true spread is no larger than what is reckoned with.",
 )
 @json_option
 def power(
@@ -123,14 +149,13 @@ def power(
 
     loaded, store = open_study(study, overrides, engine, create=False)
     size = loaded.settings.statistics.margin if difference is None else difference
-    for name, value, fine in (
-        ("--sd", sd, sd is None or sd > 0),
-        ("--difference", size, size != 0),
-        ("--power", wanted, 0 < wanted < 1),
-        ("--assurance", assurance, 0 < assurance < 1),
+    for name, value, fine, allowed in (
+        ("--sd", sd, sd is None or 0 < sd < math.inf, "above 0"),
+        ("--difference", size, 0 < size < math.inf, "above 0"),
+        ("--power", wanted, 0.5 <= wanted < 1, "from 0.5 to below 1"),
+        ("--assurance", assurance, 0 < assurance < 1, "between 0 and 1"),
     ):
         if not fine:
-            allowed = "above 0" if name in ("--sd", "--difference") else "between 0 and 1"
             raise ConfigError(f"{name} is {value}; allowed: {allowed}")
     if sd is not None:
         found = assumed_power(loaded, sd, size, wanted)

@@ -15,15 +15,14 @@ from synthtrial.report.views import number
 _OF_DRAWS = ("the subset of the training images", "the validation set")
 _OF_MADE = ("the generator", "its images")
 _UNDECLARED = (
-    "No primary question was declared before the results were seen (the setting "
-    "statistics.primary), so everything here is exploratory: it suggests what to test, and proves "
-    "nothing."
+    "The study declares no primary question (the setting statistics.primary), so everything here "
+    "is exploratory: it suggests what to test, and proves nothing."
 )
 _OF_SEEDS = ("initialisation", "order of images", "random transforms")
 
 
 def declared_sentences(design: Design) -> list[str]:
-    """Say what was asked before the results were seen, and that all else is exploratory."""
+    """Say what the study declares to ask, and that all else is exploratory."""
     if design.primary is None:
         return [_UNDECLARED, *design.looks]
     asked = design.primary
@@ -49,6 +48,9 @@ def basis_text(facts: Facts, table: pd.DataFrame) -> str:
     design, varied = facts.design, varied_text(facts.design)
     if table.empty:
         return varied
+    by_rule = (table.role == PRIMARY) if design.pilot is not None else table.role.isna()
+    first = table[by_rule]
+    table = table[~by_rule] if len(first) < len(table) else table
     unit = str(table.unit.iloc[0])
     counts, freedom = _span(table.blocks), _span(table.df)
     spreads = set(table.spread)
@@ -57,10 +59,17 @@ def basis_text(facts: Facts, table: pd.DataFrame) -> str:
     elif spreads == {"pooled"}:
         how = "one spread for all arms, as there are too few blocks for one each"
         how = how if design.spread == "auto" else "one spread for all arms"
+        if design.trains_generators and design.draws > 1:
+            how += (
+                "; if generators add a spread of their own, intervals of their arms are too narrow"
+            )
     else:
         how = "spreads of their own where blocks suffice"
     noun = unit if counts == "1" else f"{unit}s"
-    return f"{varied} n = {counts} {noun}, {freedom} degrees of freedom ({how})."
+    text = f"{varied} n = {counts} {noun}, {freedom} degrees of freedom ({how})."
+    if len(first):
+        text += f" The primary question has the spread of the first blocks: {_span(first.df)}."
+    return text
 
 
 def detectable_text(design: Design, table: pd.DataFrame) -> str:
@@ -79,10 +88,11 @@ def detectable_text(design: Design, table: pd.DataFrame) -> str:
         return ""
     low, high = number(mine.detectable.min()), number(mine.detectable.max())
     size = low if low == high else f"{low} to {high}"
+    places = ", by training set," if mine.regimen.nunique() > 1 else ""
     blocks = f"{_span(mine.blocks)} {mine.unit.iloc[0]}s"
     return (
-        f"{blocks} find a difference of {size}, by training set, four times in five if it is "
-        "there (before any correction); smaller ones may well be missed."
+        f"{blocks} find a difference of {size}{places} four times in five if it is there (before "
+        "any correction); smaller ones may well be missed."
     )
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
+from synthtrial.report.inference import HIGHER, LOWER, UNTESTED
 from synthtrial.report.views import number
 
 #: A point of gain.
@@ -189,16 +190,17 @@ def _columns(prefix: str, taken: Spent, facts: Facts) -> dict[str, float]:
     }
 
 
-def _gained(facts: Facts, extra: Spent, gain: Mapping[str, Any] | None) -> dict[str, float]:
+def _gained(facts: Facts, extra: Spent, gain: Mapping[str, Any] | None) -> dict[str, Any]:
     row = _columns("extra_", extra, facts)
     names = {"gain": "difference", "low": "shown_low", "high": "shown_high"}
     row |= {name: math.nan if gain is None else float(gain[of]) for name, of in names.items()}
-    points = row["gain"] / POINT if row["low"] > 0 else math.nan
+    outcome = UNTESTED if gain is None else gain["outcome"]
+    points = row["gain"] / POINT if outcome == HIGHER else math.nan
     row |= {
         f"per_point_{name}": row[f"extra_{name}"] / points
         for name in ("cpu_hours", "gpu_hours", "price")
     }
-    return row
+    return row | {"outcome": outcome}
 
 
 def time_text(hours: float) -> str:
@@ -291,13 +293,13 @@ def _per_point(facts: Facts, row: Mapping[str, Any], *, named: bool) -> tuple[st
         reason = "no gain known"
     elif math.isnan(row["low"]):
         reason = "gain without interval"
-    elif not row["low"] > 0:
-        reason = "a loss" if row["high"] < 0 else "gain not clear of zero"
+    elif row["outcome"] != HIGHER:
+        reason = "no gain: it did worse" if row["outcome"] == LOWER else "no gain beyond chance"
     elif row["extra_unknown"]:
         reason = "partly unknown"
     cpu, gpu = row["per_point_cpu_hours"], row["per_point_gpu_hours"]
     if not reason and cpu <= 0 and gpu <= 0:
-        reason = "no dearer"
+        reason = "costs no more"
     if reason:
         return "", reason
     price = row["per_point_price"]

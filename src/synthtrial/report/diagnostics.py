@@ -50,7 +50,7 @@ def assumptions_table(
             continue
         scores = group.by_arm
         spread = brown_forsythe(list(scores.values()))
-        table = blocks_of(group, design.arm_names)
+        table = blocks_of(group, design)
         for arm in design.arm_names:
             row = keyed.get((regimen, scope, class_name, arm))
             if row is None:
@@ -79,14 +79,12 @@ def pairs_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
         :data:`MOST_ARMS` arms.
     """
     design, rows = facts.design, []
-    scope, class_name = targets_of(design)[0]
-    if design.primary is not None:
-        scope, class_name = design.primary.scope, design.primary.class_name
+    scope, class_name = first_target(design)
     few = len(design.arms) <= MOST_ARMS
     for group in groups_of(facts, results) if few else ():
         if (group.scope, group.class_name) != (scope, class_name):
             continue
-        table = blocks_of(group, design.arm_names)
+        table = blocks_of(group, design)
         rows += [
             {
                 **group.place,
@@ -161,8 +159,6 @@ def assumptions_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, str, 
 
 def first_target(design: Design) -> tuple[str, str]:
     """Return scope and class of what is judged first: the primary question's, or the summary."""
-    if design.primary is not None:
-        return design.primary.scope, design.primary.class_name
     return targets_of(design)[0]
 
 
@@ -172,7 +168,7 @@ def first_target_name(design: Design) -> str:
 
 
 def doubts(facts: Facts, table: pd.DataFrame) -> list[str]:
-    """Say in words where an assumption fails at the 1 % level, or another method disagrees."""
+    """Say in words where what the intervals suppose does not hold."""
     sentences = []
     alpha = 1.0 - facts.design.confidence
     scope, class_name = first_target(facts.design)
@@ -193,14 +189,6 @@ def doubts(facts: Facts, table: pd.DataFrame) -> list[str]:
             f"The differences of {listing(skewed)} are not normal (Shapiro and Wilk, p < "
             f"{alpha / 5:g}); the signed ranks suppose less."
         )
-    turned = [
-        f"{row['arm']} at {regimen_label(row['regimen'])}"
-        for row in records(mine)
-        if (row["low"] > 0 and row["low_without"] <= 0)
-        or (row["high"] < 0 and row["high_without"] >= 0)
-    ]
-    if turned:
-        sentences.append(f"Leaving out a single block turns the sign of {listing(turned)}.")
     return sentences
 
 

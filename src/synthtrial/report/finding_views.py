@@ -50,7 +50,7 @@ def finding_context(
         "finding_groups": _groups(facts, found),
         "forests": drawn(forest_panels(facts, differences)),
         "doubts": diagnostics.doubts(facts, tested),
-        "test-errors": facts.test_errors,
+        "assumptions_tested": bool(tested.p_normal.notna().any()),
         "assumptions": diagnostics.assumptions_view(facts, tested),
         "assumption_headings": diagnostics.view_headings(),
         "first_target": diagnostics.first_target_name(design),

@@ -123,16 +123,77 @@ def findings(facts: Facts, differences: pd.DataFrame) -> list[Finding]:
         for scope, class_name in targets_of(design)
         if (row := keyed.get((arm, regimen, scope, class_name))) is not None
     ]
-    return sorted(found, key=lambda finding: finding.role != PRIMARY)  # stable
+    found += [_absent(design, regimen) for regimen in _unanswered(design, found)]
+    order = {regimen: place for place, regimen in enumerate(design.regimens)}
+    # Stable: the primary ones by training set, then the others as they are.
+    return sorted(found, key=lambda f: (0, order[f.regimen]) if f.role == PRIMARY else (1, 0))
+
+
+def _unanswered(design: Design, found: Sequence[Finding]) -> list[float]:
+    """Return the training sets in which the primary question has no row to be answered from."""
+    asked = design.primary.regimens if design.primary is not None else ()
+    known = {finding.regimen for finding in found if finding.role == PRIMARY}
+    return [regimen for regimen in asked if regimen not in known]
+
+
+def _absent(design: Design, regimen: float) -> Finding:
+    """Return the primary finding of a training set where nothing can be compared."""
+    assert design.primary is not None
+    asked, baseline = design.primary, design.baseline
+    of_class = asked.scope != "overall"
+    what = target_name(design, asked.scope, asked.class_name)
+    sentence = (
+        f"With {regimen_label(regimen)} of the training images, {asked.arm} cannot be compared "
+        f"with {baseline} in {what}: no block has scores of both. The results say why."
+    )
+    return Finding(
+        role=PRIMARY,
+        regimen=regimen,
+        arm=asked.arm,
+        baseline=baseline,
+        scope=asked.scope,
+        class_name=asked.class_name,
+        metric=design.class_metric if of_class else design.overall_metric,
+        outcome=MISSING,
+        verdict=VERDICTS[MISSING],
+        sentence=sentence,
+        difference=None,
+        low=None,
+        high=None,
+        joint_low=None,
+        joint_high=None,
+        p_value=None,
+        p_corrected=None,
+        margin=design.margin,
+        both_low=None,
+        both_high=None,
+        both_holds="",
+        floor=None,
+        blocks=0,
+        unit="draw" if design.draws > 1 else "replicate",
+        df=0,
+        n=0,
+        more=None,
+        stamps=(),
+    )
 
 
 def targets_of(design: Design) -> list[tuple[str, str]]:
-    """Return scope and class of what is judged, the summary first."""
+    """Return scope and class of what is judged: what the primary question asks, or the summary."""
     several = len(design.minority) > 1
     found = [("minority", "")] if several and not design.overall_is_minority else []
     if not (design.overall_is_minority and len(design.minority) == 1):
         found.append(("overall", ""))
-    return [*found, *(("class", name) for name in design.minority)]
+    found += [("class", name) for name in design.minority]
+    if design.primary is None:
+        return found
+    asked = (design.primary.scope, design.primary.class_name)
+    same = {asked}  # targets that go by two names
+    if asked[0] == "minority" and not several:
+        same |= {("class", name) for name in design.minority}
+    if design.overall_is_minority and asked[0] in ("minority", "overall"):
+        same |= {("minority", ""), ("overall", "")}
+    return [asked, *(target for target in found if target not in same)]
 
 
 def target_name(design: Design, scope: str, class_name: str) -> str:
@@ -149,7 +210,7 @@ def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
 
     Settled is what is told from zero, or what is surely below the margin: whichever takes fewer,
     with a power of four in five, if the difference is as it was estimated and its spread stays what
-    it is. The factor by which simultaneous intervals are wider is kept.
+    it is. What is corrected for is corrected for there as well.
 
     Returns:
         None where there is no spread to go by.
@@ -159,10 +220,15 @@ def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
         return None
     deviation, size = error * math.sqrt(blocks), abs(float(row["difference"]))
     alone, joint = row["high"] - row["low"], row["joint_high"] - row["joint_low"]
-    wider = max(1.0, float(joint / alone)) if alone > 0 else 1.0
+    inside = row["role"] != PRIMARY and alone > 0  # the primary is corrected by alpha alone
+    wider = max(1.0, float(joint / alone)) if inside else 1.0
+    asked = float(row["questions"])
+    alpha = (1.0 - design.confidence) / (1.0 if math.isnan(asked) else asked)
+    # Below the margin both one-sided tests must succeed: nine times in ten each.
+    aims = ((size, 0.8), (design.margin - size, 0.9))
     needed = [
-        blocks_for_difference(deviation * wider, reach, alpha=1.0 - design.confidence)
-        for reach in (size, design.margin - size)
+        blocks_for_difference(deviation * wider, reach, alpha=alpha, power=power)
+        for reach, power in aims
         if reach > 1e-3 * design.margin
     ]
     if not needed:
@@ -219,8 +285,9 @@ def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
     seen = number(difference, signed=True)
     if outcome == UNTESTED:
         return (
-            f"{place}, {arm} is not tested: one {row['unit']} shows no spread. {what} differed by "
-            f"{seen} from {baseline}; `{design.replicate_command} --to {_ADVISED}` would tell more."
+            f"{place}, {arm} is not tested: {_untested(row)}. {what[0].upper()}{what[1:]} differed "
+            f"by {seen} from {baseline}; `{design.replicate_command} --to "
+            f"{max(_ADVISED, design.replicates + _ADVISED // 2)}` would tell more."
         )
     low, high = float(row["shown_low"]), float(row["shown_high"])
     between = f"{number(low, signed=True)} to {number(high, signed=True)}"
@@ -233,12 +300,17 @@ def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
             small = f", though by less than the {design.margin:g} that matters here"
         return (
             f"{place}, {arm} {verb}: {what} is {number(abs(difference))} {moved} than with "
-            f"{baseline} ({between}{corrected}){small}.{_elsewhere(row)}"
+            f"{baseline} ({between}{corrected}){small}.{_elsewhere(design, row)}"
+        )
+    if outcome == EQUAL and difference == 0 and low == high:
+        return (
+            f"{place}, {arm} makes no difference: {what} is the same as with {baseline} in every "
+            f"{row['unit']}."
         )
     if outcome == EQUAL:
         return (
             f"{place}, {arm} makes no difference larger than {design.margin:g}: {what} differs by "
-            f"{seen} from {baseline} ({between}).{_elsewhere(row)}"
+            f"{seen} from {baseline} ({between}).{_elsewhere(design, row)}"
         )
     hint = ""
     if sign_of(low, high) != UNCLEAR:
@@ -259,7 +331,7 @@ def _corrected(design: Design, row: Mapping[str, Any]) -> str:
     return f"; corrected p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
 
 
-def _elsewhere(row: Mapping[str, Any]) -> str:
+def _elsewhere(design: Design, row: Mapping[str, Any]) -> str:
     """Say what is left of it where the test set could have been another one, as far as known."""
     low, high = _widened(row)
     if math.isnan(low):
@@ -267,9 +339,11 @@ def _elsewhere(row: Mapping[str, Any]) -> str:
     between = f"{number(low, signed=True)} to {number(high, signed=True)}"
     if row["outcome"] in (HIGHER, LOWER) and sign_of(low, high) == UNCLEAR:
         return (
-            f" That holds for this test set; whether it does for other test images cannot be told "
+            " That holds for this test set; whether it does for other test images cannot be told "
             f"({between})."
         )
+    if row["outcome"] == EQUAL and max(abs(low), abs(high)) >= design.margin:
+        return f" For other test images it could be more: {between}."
     return f" For other test images of the same kind: {between}."
 
 
@@ -280,6 +354,12 @@ def _widened(row: Mapping[str, Any]) -> tuple[float, float]:
     factor = float(row["shown_high"] - row["shown_low"]) / alone if alone > 0 else 1.0
     middle, half = float(row["difference"]), factor * (high - low) / 2.0
     return middle - half, middle + half
+
+
+def _untested(row: Mapping[str, Any]) -> str:
+    if row["blocks"] < 2:
+        return f"one {row['unit']} shows no spread"
+    return f"{row['blocks']} {row['unit']}s differ by the very same amount, which shows no spread"
 
 
 def _units(design: Design, row: Mapping[str, Any]) -> str:
@@ -293,7 +373,8 @@ def _more_text(design: Design, row: Mapping[str, Any], more: int | None) -> str:
     if more > _MANY:
         return f" More than {_MANY:,} more {units} would be needed to settle it."
     word = units if more > 1 else units[:-1]
-    return f" About {rounded(more):,} more {word} would probably settle it."
+    number_ = f"{rounded(more):,} more {word}"
+    return f" About {number_} would probably settle it, if the difference is as it looks."
 
 
 def rounded(number: int) -> int:

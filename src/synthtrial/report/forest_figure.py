@@ -27,9 +27,6 @@ def forest_panels(facts: Facts, differences: pd.DataFrame) -> list[Panel]:
     """
     design = facts.design
     shown = targets_of(design)[:2]
-    if design.primary is not None:
-        asked = (design.primary.scope, design.primary.class_name)
-        shown = [asked, *(target for target in targets_of(design) if target != asked)][:2]
     mine = differences[differences.baseline == design.baseline]
     panels: list[Panel] = []
     for scope, class_name in shown:
@@ -60,7 +57,7 @@ def _panel(facts: Facts, rows: pd.DataFrame, title: str, slug: str) -> Panel:
             name = shorten(row["arm"])
             ticks.append((place, f"{label}   {name}" if label else name))
             if not math.isnan(row["joint_low"]):
-                ends = [row["joint_low"], row["joint_high"]]
+                ends = [row["shown_low"], row["shown_high"]]
                 axes.plot(ends, [place] * 2, color=style.colour, lw=1.0, solid_capstyle="butt")
                 ends = [row["low"], row["high"]]
                 axes.plot(ends, [place] * 2, color=style.colour, lw=3.2, solid_capstyle="butt")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from synthtrial.report.facts import Design, Facts, records
 from synthtrial.report.groups import Group
 from synthtrial.report.tables import Results, cell_stamps, groups_of, order_stamps
 from synthtrial.stats.blocks import BlockTable, block_table
-from synthtrial.stats.contrasts import Comparison, compare
+from synthtrial.stats.contrasts import OWN_FROM, Comparison, compare
 from synthtrial.stats.equivalence import effect_size, equivalence
 from synthtrial.stats.multiplicity import holm
 from synthtrial.stats.pooled import student_quantile
@@ -55,6 +55,7 @@ COLUMNS = [
     "shown_high",
     "p_adjusted",
     "p_holm",
+    "questions",
     "outcome",
     "p_not_worse",
     "p_equivalent",
@@ -91,7 +92,8 @@ def differences_table(
         (simultaneous: over the regimens of the primary question, or over the arms of the family),
         shown_low, shown_high (what the page shows: of the primary question the interval alone,
         with a corrected p value, of everything else the simultaneous one),
-        p_holm (corrected over regimens and classes as well: what decides ``outcome``), outcome
+        p_holm (corrected over regimens, targets and classes as well: what decides ``outcome``),
+        questions (families that are corrected for), outcome
         (``higher``, ``lower``, ``equal``: surely smaller than the margin, ``unclear``,
         ``untested``), p_not_worse, p_equivalent (one-sided tests against the margin), effect_size,
         effect_low, effect_high (in units of the spread of the difference between blocks),
@@ -105,7 +107,7 @@ def differences_table(
     rows = []
     for group in groups_of(facts, results):
         regimen, scope, class_name = group.regimen, group.scope, group.class_name
-        table = blocks_of(group, design.arm_names)
+        table = blocks_of(group, design)
         sizes = {arm: scores.size for arm, scores in group.by_arm.items()}
         for baseline in baselines:
             joint = baseline == design.baseline and _is_shown(design, scope, class_name)
@@ -128,14 +130,16 @@ def differences_table(
     return _decided(found_rows, design)
 
 
-_LATER = ("p_holm", "outcome")
+_LATER = ("p_holm", "questions", "outcome")
 #: Scopes whose differences are those of scores.
 _SCORES = ("overall", "minority", "class", "all", "majority")
 
 
-def blocks_of(group: Group, arms: Sequence[str]) -> BlockTable:
+def blocks_of(group: Group, design: Design) -> BlockTable:
     """Lay the scores of one regimen and target out by blocks and arms."""
-    return block_table(group.value_N, group.arms, group.draws, group.replicates, arms)
+    unit: Literal["draw", "replicate"] = "draw" if design.draws > 1 else "replicate"
+    places = (group.arms, group.draws, group.replicates)
+    return block_table(group.value_N, *places, design.arm_names, unit)
 
 
 def _is_shown(design: Design, scope: str, class_name: str) -> bool:
@@ -144,11 +148,13 @@ def _is_shown(design: Design, scope: str, class_name: str) -> bool:
 
 
 def _comparisons(table: BlockTable, design: Design, baseline: str, joint: bool) -> list[Comparison]:
-    """Compare each arm with the baseline: those of the family together, the others each alone."""
+    """Compare each arm with the baseline: those of the family together, and the rest together."""
     others = [arm for arm in table.arms if arm != baseline]
-    family = [arm for arm in others if joint and (not design.family or arm in design.family)]
-    groups = [[(arm, baseline) for arm in family]]
-    groups += [[(arm, baseline)] for arm in others if arm not in family]
+    family = [arm for arm in others if _in_family(design, arm)]
+    rest = [arm for arm in others if arm not in family]
+    groups = [[(arm, baseline) for arm in part] for part in (family, rest)]
+    if not joint:
+        groups = [[(arm, baseline)] for arm in others]
     found = {
         c.arm: c
         for pairs in groups
@@ -158,6 +164,10 @@ def _comparisons(table: BlockTable, design: Design, baseline: str, joint: bool) 
         )
     }
     return [found[arm] for arm in others if arm in found]
+
+
+def _in_family(design: Design, arm: str) -> bool:
+    return not design.family or arm in design.family
 
 
 def _is_primary(
@@ -224,7 +234,7 @@ def block_differences(
         if asked is None or (group.scope, group.class_name) != (asked.scope, asked.class_name):
             continue
         if group.regimen in asked.regimens:
-            table = blocks_of(group, facts.design.arm_names)
+            table = blocks_of(group, facts.design)
             found.append((group.regimen, *deltas_of(table, asked.arm, facts.design.baseline)))
     return found
 
@@ -241,7 +251,7 @@ def deltas_of(
 
 def _row(found: Comparison, margin: float, *, joint: bool) -> dict[str, Any]:
     against = equivalence(found.estimate, found.standard_error, max(found.df, 0), margin)
-    size = effect_size(found.estimate, found.standard_error, found.n, found.confidence)
+    size = effect_size(found.estimate, found.standard_error, found.n, found.confidence, df=found.df)
     return {
         "arm": found.arm,
         "baseline": found.baseline,
@@ -272,20 +282,25 @@ def _detectable(found: Comparison) -> float:
     deviation = found.standard_error * math.sqrt(found.n)
     if math.isnan(deviation):
         return math.nan
-    return detectable_difference(deviation, found.n, alpha=1.0 - found.confidence)
+    return detectable_difference(deviation, found.n, alpha=1.0 - found.confidence, df=found.df)
 
 
 def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     """Correct p values over regimens and classes, and say what each row shows."""
     table = table.copy()
-    for column in ("p_holm", "equal_holm"):
+    for column in ("p_holm", "equal_holm", "questions"):
         table[column] = np.nan
-    family = np.where(table.baseline == design.baseline, table.scope, "")
+    inside = [_in_family(design, arm) for arm in table.arm]
+    asked_of = table.scope.where(~table.scope.isin(("overall", "minority", "class")), EXPLORATORY)
+    family = np.where(inside, asked_of, asked_of + ", other arms")
+    family = np.where(table.baseline == design.baseline, family, "")
     family = np.where(table.role == PRIMARY, PRIMARY, family)
     shown = [_is_shown(design, row["scope"], row["class_name"]) for row in records(table)]
     for name in {label for label in family if label}:
         mine = (family == name) & np.array(shown, dtype=bool)
-        asked = list(zip(table.regimen[mine], table.class_name[mine], strict=True))
+        place = ("regimen", "scope", "class_name")
+        asked = list(zip(*(table[column][mine] for column in place), strict=True))
+        table.loc[mine, "questions"] = len(set(asked))
         single = name == PRIMARY  # one question a regimen, so nothing is adjusted within
         p = table.p_value[mine] if single else table.p_adjusted[mine]
         table.loc[mine, "p_holm"] = holm(p.to_numpy(dtype=float), asked)
@@ -297,26 +312,33 @@ def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     # The margin is one of scores, and of no other figures that are compared like them.
     table["equal_holm"] = table.equal_holm.where(table.scope.isin(_SCORES), 1.0)
     alpha = 1.0 - design.confidence
-    table["outcome"] = [outcome_of(row, alpha) for row in records(table)]
+    table["outcome"] = [outcome_of(row, alpha, design.margin) for row in records(table)]
     return table[COLUMNS]
 
 
-def outcome_of(row: dict[str, Any], alpha: float) -> str:
+def outcome_of(row: dict[str, Any], alpha: float, margin: float) -> str:
     """Say what a difference shows, from its corrected p values where it has any.
 
     Args:
-        row: difference, low, high, p_value, p_holm, p_equivalent, equal_holm.
+        row: scope, blocks, difference, low, high, shown_low, shown_high, p_value, p_holm,
+            p_equivalent, equal_holm.
         alpha: probability of a false alarm.
+        margin: differences below this do not matter; no difference is said only where the shown
+            interval lies within it as well.
     """
     if math.isnan(row["low"]):
         return UNTESTED
     p = row["p_value"] if math.isnan(row["p_holm"]) else row["p_holm"]
     if math.isnan(p):  # all blocks differ by the very same amount
-        return sign_of(row["low"], row["high"])
+        if row["difference"] == 0:
+            return EQUAL if row["scope"] in _SCORES else UNCLEAR
+        enough = row["blocks"] >= OWN_FROM  # of two blocks it may be chance
+        return sign_of(row["low"], row["high"]) if enough else UNTESTED
     if p < alpha:
         return HIGHER if row["difference"] > 0 else LOWER
     equal = row["p_equivalent"] if math.isnan(row["equal_holm"]) else row["equal_holm"]
-    return EQUAL if equal < alpha else UNCLEAR
+    inside = max(abs(row["shown_low"]), abs(row["shown_high"])) < margin
+    return EQUAL if equal < alpha and inside else UNCLEAR
 
 
 def sign_of(low: float, high: float) -> str:

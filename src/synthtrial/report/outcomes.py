@@ -82,9 +82,9 @@ def read_outcomes(
     for name in _NUMBERS:
         trials[name] = _spread(_floats(records[name]), place_N)
     trials["spent_seconds"] = trials.seconds
-    if spent:
-        again = trials.trial_id.isin(spent)
-        trials.loc[again, "spent_seconds"] = trials.trial_id[again].map(spent)
+    again = trials.trial_id.isin(spent)
+    if again.any():
+        trials.loc[again, "spent_seconds"] = trials.trial_id[again].map(spent).astype(float)
     chosen = design.minority if design.select_over != "macro_all" else ()
     trials["overall"] = scores_of("test", design.overall_metric, design.overall_classes)
     trials["validation"] = scores_of("validation", design.selector, chosen)

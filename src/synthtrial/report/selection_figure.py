@@ -87,7 +87,9 @@ def selection_context(
     runners = found.get("runners-up")
     return {
         "conditional": selection.conditional_text(facts.design),
-        "optimism": selection.optimism_text(selection.optimism(facts, configurations)),
+        "optimism": selection.optimism_text(selection.optimism(facts, configurations))
+        if facts.design.configurations > 1
+        else "",
         "yardstick": selection.yardstick_text(facts),
         "retuned": selection.retuning_text(facts, retuned),
         "runners_up": [] if runners is None else selection.runner_up_sentences(facts, runners),

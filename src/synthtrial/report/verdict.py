@@ -158,7 +158,11 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
     words = []
     if higher and not lower:
         everywhere = len(higher) == len(found)
-        start = "Yes, they helped" if len(design.synthetic_arms) == 1 else f"Yes, {arm} helped"
+        one = len(design.synthetic_arms) == 1
+        start = "Yes, they helped" if one else f"Yes, {arm} helped"
+        gains = [answer.minority.high for answer in found if answer.minority.outcome == HIGHER]
+        if max(gains) < design.margin:
+            start = f"They helped less than matters ({design.margin:g})"
         words.append(
             f"{start} at {'every regimen' if everywhere else listing(higher)}: "
             f"{what} was higher than with {design.baseline}."
@@ -231,8 +235,8 @@ def _rival_sentences(facts: Facts, subject: str, found: Sequence[Answer]) -> lis
             parts.append(f"could not be told from it at {places}")
         else:
             pairs = [f"{a.rival.against} at {regimen_label(a.regimen)}" for a in mine]
-            parts.append(f"clearly {verb} {listing(pairs)}")
-    return [f"Against {best}, {subject} {listing(parts)}.", *sentences]
+            parts.append(f"{verb} {listing(pairs)}")
+    return [f"Against {best}, picked by the same scores, {subject} {listing(parts)}.", *sentences]
 
 
 def _where(findings: dict[float, Finding], outcome: str) -> list[str]:

@@ -16,7 +16,15 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, MINUS, Design, Facts, Picture, records
-from synthtrial.report.inference import EQUAL, HIGHER, LOWER, UNCLEAR, UNTESTED, sign_of
+from synthtrial.report.inference import (
+    EQUAL,
+    HIGHER,
+    LOWER,
+    MISSING,
+    UNCLEAR,
+    UNTESTED,
+    sign_of,
+)
 from synthtrial.report.style import VARIABLES
 from synthtrial.report.verdict import Answer, Finding, readable
 
@@ -30,7 +38,7 @@ WORDS = {
     UNCLEAR: "no clear difference",
     UNTESTED: "untested",
 }
-SYMBOLS = {HIGHER: "▲", LOWER: "▼", EQUAL: "=", UNCLEAR: "≈", UNTESTED: "?"}
+SYMBOLS = {HIGHER: "▲", LOWER: "▼", EQUAL: "=", UNCLEAR: "≈", UNTESTED: "?", MISSING: "?"}
 #: Spreads of arms are called unlike below this p value.
 UNLIKE = 0.05
 #: Of an interval that is clear of zero, but not once corrected for regimens and classes.

@@ -215,6 +215,7 @@ def block_table(
     draws: Sequence[int] | Labels,
     replicates: Sequence[int] | Labels,
     order: Sequence[str],
+    unit: Literal["draw", "replicate"] | None = None,
 ) -> BlockTable:
     """Lay scores out by what is independent.
 
@@ -229,11 +230,13 @@ def block_table(
         draws: of each score.
         replicates: of each score.
         order: of the columns; arms without a score have a column of NaN.
+        unit: what a block is; by default replicates where only one draw occurs. Who knows that a
+            study has several draws says so: of one that is left no replicate is independent.
     """
     y_N = np.asarray(values, dtype=np.float64).ravel()
     coded_arms, blocks = Labels.of(_texts(arms)), Labels.of(draws)
-    single = blocks.names.size <= 1
-    if single:
+    unit = unit or ("replicate" if blocks.names.size <= 1 else "draw")
+    if unit == "replicate":
         blocks = Labels.of(replicates)
     place = {name: number for number, name in enumerate(order)}
     column_A = np.array([place[str(name)] for name in coded_arms.names], dtype=np.intp)
@@ -243,7 +246,6 @@ def block_table(
     sum_BA = np.bincount(pair_N, weights=y_N, minlength=shape[0] * shape[1]).reshape(shape)
     table_BA = np.full(shape, math.nan)
     np.divide(sum_BA, count_BA, out=table_BA, where=count_BA > 0)
-    unit: Literal["draw", "replicate"] = "replicate" if single else "draw"
     return BlockTable(table_BA, tuple(order), blocks.names.astype(int), unit)
 
 

@@ -57,7 +57,7 @@ class Comparison:
         arm, baseline: what is compared.
         estimate: the difference, in units of the values.
         standard_error: of the difference; NaN where ``df`` is 0.
-        df: degrees of freedom of that standard error.
+        df: degrees of freedom of that standard error; 0 where fewer than two blocks hold both arms.
         low, high: ends of the t interval of this difference alone; NaN where ``df`` is 0.
         p_value: two-sided, of no difference; NaN where ``df`` is 0 or the spread vanishes.
         joint_low, joint_high: ends of the simultaneous interval: all those of the family hold at
@@ -155,16 +155,10 @@ def compare(
     if not shared:
         return []
     held = values[~np.all(np.isnan(values), axis=1)]
-    chosen = choose_spread(spread, _fewest(held, arms, shared))
+    chosen = choose_spread(spread, len(held))
     if chosen == "own":
         return _own(held, arms, shared, confidence)
     return _pooled(held, arms, shared, confidence)
-
-
-def _fewest(values_BA: Floats, arms: Sequence[str], pairs: Sequence[tuple[str, str]]) -> int:
-    """Return the smallest number of blocks that any pair shares, of those that share some."""
-    counts = [_shared(values_BA, arms, a, b).size for a, b in pairs]
-    return min((n for n in counts if n), default=0)
 
 
 def _shared(values_BA: Floats, arms: Sequence[str], arm: str, baseline: str) -> Floats:
@@ -242,7 +236,9 @@ def _pooled(
     size_C = np.sqrt(np.diag(covariance)) if kept else np.zeros(0)
     correlation = covariance / np.outer(size_C, size_C)
     deltas = [_shared(values_BA, arms, *pair) for pair in kept]
-    df_C = np.full(len(kept), fit.df)
+    # What a single block says of two arms has no spread of its own, whatever others have.
+    df_C = np.array([fit.df if delta.size > 1 else 0 for delta in deltas], dtype=int)
+    error_C = np.where(df_C > 0, error_C, math.nan)
     return _finish(kept, deltas, mean_C, error_C, df_C, correlation, "pooled", confidence)
 
 

@@ -45,7 +45,7 @@ class EffectSize:
 
     Attributes:
         d: corrected for small samples (Hedges 1981).
-        low, high: interval from the noncentral t distribution, corrected likewise.
+        low, high: exact interval of the true one, from the noncentral t distribution.
         n: blocks.
     """
 
@@ -82,34 +82,41 @@ def equivalence(estimate: float, standard_error: float, df: float, margin: float
 
 
 def effect_size(
-    estimate: float, standard_error: float, n: int, confidence: float = 0.95
+    estimate: float,
+    standard_error: float,
+    n: int,
+    confidence: float = 0.95,
+    df: int | None = None,
 ) -> EffectSize:
     """Return a mean difference in units of its spread between blocks, with an exact interval.
 
     ``t = estimate / standard_error`` is noncentral t with noncentrality ``delta * sqrt(n)``, which
     is inverted for the ends (Steiger & Fouladi 1997); Hedges' factor is ``J = Gamma(v / 2) /
-    (sqrt(v / 2) Gamma((v - 1) / 2))`` with ``v = n - 1``.
+    (sqrt(v / 2) Gamma((v - 1) / 2))`` with ``v`` degrees of freedom.
 
     Args:
         estimate: mean difference over the blocks.
-        standard_error: of it, from the same blocks.
+        standard_error: of it: a standard deviation over the root of ``n``.
         n: blocks.
         confidence: nominal coverage.
+        df: degrees of freedom of that standard deviation; by default ``n - 1``.
 
     Returns:
-        NaN throughout with fewer than three blocks, or without a spread.
+        NaN throughout with fewer than two degrees of freedom, or without a spread.
     """
-    if n < 3 or not standard_error > 0:
+    df = n - 1 if df is None else df
+    if n < 2 or df < 2 or not standard_error > 0:
         return EffectSize(math.nan, math.nan, math.nan, n)
     from scipy.special import gammaln
 
-    df, t, tail = n - 1, estimate / standard_error, (1.0 - confidence) / 2.0
+    t, tail = estimate / standard_error, (1.0 - confidence) / 2.0
     factor = math.exp(float(gammaln(df / 2) - gammaln((df - 1) / 2))) / math.sqrt(df / 2)
     scale, size = factor / math.sqrt(n), abs(t)
     low, high = _noncentrality(df, 1.0 - tail, size), _noncentrality(df, tail, size)
     if t < 0:
         low, high = -high, -low
-    return EffectSize(t * scale, low * scale, high * scale, n)
+    root = math.sqrt(n)
+    return EffectSize(t * scale, low / root, high / root, n)
 
 
 def _noncentrality(df: int, probability: float, t: float) -> float:

@@ -17,13 +17,26 @@ from collections.abc import Callable
 
 from synthtrial.stats.pooled import student_quantile
 
-_MOST = 10_000_000
+#: No larger number of blocks is looked for.
+MOST_BLOCKS = 10_000_000
 
 
 def detectable_difference(
-    deviation: float, n: int, *, alpha: float = 0.05, power: float = 0.8
+    deviation: float,
+    n: int,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    df: int | None = None,
 ) -> float:
     """Return the smallest true difference that ``n`` blocks find with this power.
+
+    Args:
+        deviation: of the difference between blocks.
+        n: blocks.
+        alpha: probability of a false alarm.
+        power: probability of finding the difference.
+        df: degrees of freedom of the deviation in the test; by default ``n - 1``.
 
     Returns:
         In units of ``deviation``'s; infinite with fewer than two blocks.
@@ -32,12 +45,13 @@ def detectable_difference(
         ValueError: ``alpha`` or ``power`` is not strictly between 0 and 1, or ``deviation`` < 0.
     """
     _check(deviation, alpha, power)
-    if n < 2:
+    df = n - 1 if df is None else df
+    if n < 2 or df < 1:
         return math.inf
     from scipy.special import nctdtrinc
 
-    critical = student_quantile(1.0 - alpha, n - 1)
-    return float(nctdtrinc(n - 1, 1.0 - power, critical)) / math.sqrt(n) * deviation
+    critical = student_quantile(1.0 - alpha, df)
+    return float(nctdtrinc(df, 1.0 - power, critical)) / math.sqrt(n) * deviation
 
 
 def power_of(deviation: float, n: int, difference: float, *, alpha: float = 0.05) -> float:
@@ -111,8 +125,8 @@ def _fewest(enough: Callable[[int], bool]) -> int:
     high = 2
     while not enough(high):
         high *= 2
-        if high > _MOST:
-            return _MOST
+        if high > MOST_BLOCKS:
+            return MOST_BLOCKS
     low = max(high // 2, 1)
     while high - low > 1:
         middle = (low + high) // 2

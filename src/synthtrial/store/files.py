@@ -16,11 +16,12 @@ from synthtrial.errors import StoreError
 TEMPORARY = ".tmp-"  # in the name of everything that is not committed yet
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_MISPLACED = {errno.EEXIST, errno.ENOTDIR}
 
 
 @contextmanager
 def storage_errors(path: Path, setting: str = "store.path") -> Iterator[None]:
-    """Turn a full disk or a read-only place under ``path`` into a clear error.
+    """Turn a full disk, or a place under ``path`` that cannot be written, into a clear error.
 
     Args:
         path: what is being written, or a folder around it.
@@ -44,6 +45,11 @@ def storage_errors(path: Path, setting: str = "store.path") -> Iterator[None]:
             raise StoreError(
                 f"{error.filename or path} is read-only for this user ({error.strerror}). Make it "
                 f"writable, or choose another folder with `{setting}=...`."
+            ) from error
+        if error.errno in _MISPLACED and _concerns(error, path):
+            raise StoreError(
+                f"{error.filename or path} cannot be made ({error.strerror}): choose another "
+                f"place for {path}."
             ) from error
         raise
 

@@ -191,6 +191,13 @@ def method(found: Comparison) -> list[str]:
         reasons = listing(sorted(set(apart.why)))
         many = "Where that cannot be" if len(paired) else "Not paired"
         lines.append(f"{many} ({reasons}), the two are independent groups (Welch's t).")
+    single = [side.name for side in (found.a, found.b) if side.facts.design.draws == 1]
+    if single:
+        lines.append(
+            f"{listing(single)} {'has' if len(single) == 1 else 'have'} a single draw, with one "
+            "subset and one generator: what is said holds for just these, and says nothing of how "
+            "another generator of the same settings would compare."
+        )
     confidence, count = 100 * found.a.facts.design.confidence, len(table) + len(found.gains)
     lines.append(
         f"Each interval holds by itself with {confidence:g} %; among {count} of them some exclude "

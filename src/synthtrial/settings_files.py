@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from synthtrial.errors import ConfigError, suggest
+
+#: Sections whose keys the user names; an override of the whole section leaves nothing behind.
+OPEN_SECTIONS = ("arms", "classifier", "dataset", "generator", "grid")
 
 
 def find_file(name: str, kind: str, shipped: Mapping[str, Path]) -> Path:
@@ -74,3 +78,31 @@ def explain(error: OmegaConfBaseException, section: str = "") -> str:
     if "typing.List" in text or "not a ListConfig" in text:
         text = "it takes a list, such as [VALUE] or [VALUE, VALUE]"
     return f"setting '{key}': {text}" if key else text
+
+
+def forget_questions(raw: Any, asked: Container[str]) -> None:
+    """Drop what was asked about arms that are there no more, but nothing that is asked anew."""
+    statistics, arms = raw.get("statistics") or {}, raw.get("arms") or {}
+    primary = statistics.get("primary") or {}
+    if "primary" not in asked and primary.get("arm") not in arms:
+        statistics.pop("primary", None)
+    if "family" not in asked and "family" in statistics:
+        statistics["family"] = [arm for arm in statistics["family"] if arm in arms]
+
+
+def override(raw: Any, overrides: Sequence[str]) -> Any:
+    """Apply overrides in order; one that gives the whole of an open section replaces it."""
+    for given in overrides:
+        key, separator, _ = given.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"the override '{given}' is not of the form key=value")
+        if key.strip() in OPEN_SECTIONS:
+            raw = OmegaConf.merge(raw, {key.strip(): None})
+    try:
+        stated: Any = OmegaConf.from_dotlist(list(overrides))
+        whole = OmegaConf.merge(raw, stated)
+        if any(given.partition("=")[0].strip() == "arms" for given in overrides):
+            forget_questions(whole, asked=stated.get("statistics") or {})
+        return whole
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"cannot read the overrides {list(overrides)}: {error}") from None

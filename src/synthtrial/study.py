@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shlex
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from synthtrial import registry
 from synthtrial.checks import find_problems
@@ -33,7 +32,14 @@ from synthtrial.config import (
 from synthtrial.errors import ConfigError, suggest
 from synthtrial.identity import digest, non_default
 from synthtrial.registry import Component, Kind
-from synthtrial.settings_files import explain, find_file, read_file
+from synthtrial.settings_files import (
+    OPEN_SECTIONS,
+    explain,
+    find_file,
+    forget_questions,
+    override,
+    read_file,
+)
 
 _Config = TypeVar("_Config", TrainingConfig, GanTrainingConfig)
 
@@ -170,16 +176,12 @@ class Study:
 
     def replace(self, overrides: Sequence[str]) -> Study:
         """Return this study with further ``key=value`` overrides."""
-        raw = _override(OmegaConf.create(self.snapshot()), overrides)
+        raw = override(OmegaConf.create(self.snapshot()), overrides)
         return _check(raw, self.name, self.words)
 
     def command(self, verb: str, *options: str) -> str:
         """Return the command line of a verb about this study, to be pasted into a shell."""
         return shlex.join(["synthtrial", verb, *self.words, *options])
-
-
-#: Sections whose keys the user names; an override of the whole section leaves nothing behind.
-_OPEN_SECTIONS = ("arms", "classifier", "dataset", "generator", "grid")
 
 
 def shipped_folder() -> Path:
@@ -216,7 +218,7 @@ def load(study: str | Path, overrides: Sequence[str] = (), engine: str | None = 
         section = read_file(find_file(engine, "engine", shipped_engines()))
         raw = OmegaConf.merge(raw, {"engine": section})
     words = [str(study), *overrides, *(["--engine", engine] if engine else [])]
-    return _check(_override(raw, overrides), str(study), words)
+    return _check(override(raw, overrides), str(study), words)
 
 
 def _with_base(path: Path, within: tuple[Path, ...] = ()) -> Any:
@@ -234,41 +236,13 @@ def _with_base(path: Path, within: tuple[Path, ...] = ()) -> Any:
     if place in (path, *within):
         raise ConfigError(f"{path}: the base '{base}' leads back to this study; name another one")
     parent = _with_base(place, (path, *within))
-    for section in _OPEN_SECTIONS:
+    for section in OPEN_SECTIONS:
         if section in raw:
             parent.pop(section, None)
     whole = OmegaConf.merge(parent, raw)
     if "arms" in raw:
-        _forget_questions(whole, asked=raw.get("statistics") or {})
+        forget_questions(whole, asked=raw.get("statistics") or {})
     return whole
-
-
-def _forget_questions(raw: Any, asked: Container[str]) -> None:
-    """Drop what was asked about arms that are there no more, but nothing that is asked anew."""
-    statistics, arms = raw.get("statistics") or {}, raw.get("arms") or {}
-    primary = statistics.get("primary") or {}
-    if "primary" not in asked and primary.get("arm") not in arms:
-        statistics.pop("primary", None)
-    if "family" not in asked and "family" in statistics:
-        statistics["family"] = [arm for arm in statistics["family"] if arm in arms]
-
-
-def _override(raw: Any, overrides: Sequence[str]) -> Any:
-    """Apply overrides in order; one that gives the whole of an open section replaces it."""
-    for override in overrides:
-        key, separator, _ = override.partition("=")
-        if not separator or not key.strip():
-            raise ConfigError(f"the override '{override}' is not of the form key=value")
-        if key.strip() in _OPEN_SECTIONS:
-            raw = OmegaConf.merge(raw, {key.strip(): None})
-    try:
-        given: Any = OmegaConf.from_dotlist(list(overrides))
-        whole = OmegaConf.merge(raw, given)
-        if any(override.partition("=")[0].strip() == "arms" for override in overrides):
-            _forget_questions(whole, asked=given.get("statistics") or {})
-        return whole
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"cannot read the overrides {list(overrides)}: {error}") from None
 
 
 def _check(raw: Any, where: str, words: Sequence[str]) -> Study:

@@ -74,7 +74,7 @@ def test_a_gain_that_is_not_clear_of_zero_has_no_price(spent):
     assert math.isnan(row.per_point_cpu_hours)
     view = texts(spent, "standard", "10 %")
     assert (view.per_point, view.small) == ("", "no gain beyond chance")
-    assert texts(spent, "class_weights").small == "no dearer"
+    assert texts(spent, "class_weights").small == "costs no more"
     assert texts(spent, "none").per_point == DASH
 
 

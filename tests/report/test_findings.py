@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from synthtrial.report import basis, diagnostics, findings, inference, tables
+from synthtrial.report import basis, diagnostics, finding_sentences, findings, inference, tables
 from synthtrial.report.facts import Primary
 from synthtrial.report.forest_figure import forest_panels
 from synthtrial.report.held_out import with_test_set
@@ -85,8 +85,9 @@ def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
     assert found.verdict == "not enough seeds"
     assert "not enough seeds to say whether gan helps" in found.sentence
     assert "\N{MINUS SIGN}0.020 to +0.080 is possible" in found.sentence
-    assert f"About {findings.rounded(found.more)} more seeds would probably settle it, if" in (
-        found.sentence
+    assert (
+        f"About {finding_sentences.rounded(found.more)} more seeds would probably settle it, if"
+        in (found.sentence)
     )
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Design, Facts, count_text, listing
-from synthtrial.report.findings import target_name, targets_of
 from synthtrial.report.inference import PRIMARY
+from synthtrial.report.questions import target_name, targets_of
 from synthtrial.report.views import number
 
 #: What differs from draw to draw and from replicate to replicate, as the protocol has it.

@@ -9,8 +9,8 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Design, Facts, listing, records
-from synthtrial.report.findings import target_name, targets_of
 from synthtrial.report.inference import blocks_of, deltas_of
+from synthtrial.report.questions import target_name, targets_of
 from synthtrial.report.tables import Results, groups_of
 from synthtrial.report.views import number
 from synthtrial.stats.assumptions import brown_forsythe, robustness

@@ -10,10 +10,11 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report import basis, diagnostics
 from synthtrial.report.facts import Facts
-from synthtrial.report.findings import Finding, target_name, targets_of
+from synthtrial.report.findings import Finding
 from synthtrial.report.forest_figure import forest_panels
 from synthtrial.report.held_out import floor_sentence
 from synthtrial.report.inference import PRIMARY
+from synthtrial.report.questions import target_name, targets_of
 from synthtrial.report.style import Panel
 from synthtrial.report.tables import Results
 from synthtrial.report.views import SYMBOLS, symbol_of

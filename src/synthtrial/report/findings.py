@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import Design, Facts, listing, records
+from synthtrial.report.facts import Design, Facts, records
+from synthtrial.report.finding_sentences import sentence_of
 from synthtrial.report.inference import (
     EQUAL,
     HIGHER,
@@ -25,10 +26,8 @@ from synthtrial.report.inference import (
     PRIMARY,
     UNCLEAR,
     UNTESTED,
-    sign_of,
 )
-from synthtrial.report.verdict import readable
-from synthtrial.report.views import number
+from synthtrial.report.questions import target_name, targets_of
 from synthtrial.stats.contrasts import OWN_FROM
 from synthtrial.stats.power import blocks_for_difference
 
@@ -41,10 +40,6 @@ VERDICTS = {
     UNTESTED: "not enough seeds",
     MISSING: "unknown",
 }
-#: More seeds than this are called "more than", as the estimate of their number is a rough one.
-_MANY = 1000
-#: Replicates that are advised where there is no spread to tell their number from.
-_ADVISED = 10
 
 
 @dataclass(frozen=True)
@@ -178,33 +173,6 @@ def _absent(design: Design, regimen: float) -> Finding:
     )
 
 
-def targets_of(design: Design) -> list[tuple[str, str]]:
-    """Return scope and class of what is judged: what the primary question asks, or the summary."""
-    several = len(design.minority) > 1
-    found = [("minority", "")] if several and not design.overall_is_minority else []
-    if not (design.overall_is_minority and len(design.minority) == 1):
-        found.append(("overall", ""))
-    found += [("class", name) for name in design.minority]
-    if design.primary is None:
-        return found
-    asked = (design.primary.scope, design.primary.class_name)
-    same = {asked}  # targets that go by two names
-    if asked[0] == "minority" and not several:
-        same |= {("class", name) for name in design.minority}
-    if design.overall_is_minority and asked[0] in ("minority", "overall"):
-        same |= {("minority", ""), ("overall", "")}
-    return [asked, *(target for target in found if target not in same)]
-
-
-def target_name(design: Design, scope: str, class_name: str) -> str:
-    """Name what is judged: ``recall on 8``, ``accuracy over all classes``."""
-    if scope == "class":
-        return f"{readable(design.class_metric)} on {class_name}"
-    if scope == "minority":
-        return f"{readable(design.class_metric)} on {listing(list(design.minority))}"
-    return f"{readable(design.overall_metric)} over {design.overall_scope}"
-
-
 def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
     """Return about how many further blocks would settle what an interval leaves open.
 
@@ -249,7 +217,7 @@ def _finding(design: Design, row: Mapping[str, Any]) -> Finding:
         metric=row["metric"],
         outcome=outcome,
         verdict=VERDICTS[outcome],
-        sentence=_sentence(design, row, more),
+        sentence=sentence_of(design, row, more),
         difference=_known(row["difference"]),
         low=_known(row["low"]),
         high=_known(row["high"]),
@@ -273,116 +241,6 @@ def _finding(design: Design, row: Mapping[str, Any]) -> Finding:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _sentence(design: Design, row: Mapping[str, Any], more: int | None) -> str:
-    arm, baseline, outcome = row["arm"], row["baseline"], row["outcome"]
-    what = target_name(design, row["scope"], row["class_name"])
-    difference = float(row["difference"])
-    place = f"With {regimen_label(row['regimen'])} of the training images"
-    if row["regimen"] > 1:
-        place = f"With {regimen_label(row['regimen'])}"
-    seen = number(difference, signed=True)
-    if outcome == UNTESTED:
-        return (
-            f"{place}, {arm} is not tested: {_untested(row)}. {what[0].upper()}{what[1:]} differed "
-            f"by {seen} from {baseline}; `{design.replicate_command} --to "
-            f"{max(_ADVISED, design.replicates + _ADVISED // 2)}` would tell more."
-        )
-    low, high = float(row["shown_low"]), float(row["shown_high"])
-    between = f"{number(low, signed=True)} to {number(high, signed=True)}"
-    corrected = _corrected(design, row)
-    if outcome in (HIGHER, LOWER):
-        verb = "helps" if outcome == HIGHER else "hurts"
-        moved = "higher" if outcome == HIGHER else "lower"
-        small = ""
-        if max(abs(low), abs(high)) < design.margin:
-            small = f", though by less than the {design.margin:g} that matters here"
-        return (
-            f"{place}, {arm} {verb}: {what} is {number(abs(difference))} {moved} than with "
-            f"{baseline} ({between}{corrected}){small}.{_elsewhere(design, row)}"
-        )
-    if outcome == EQUAL and difference == 0 and low == high:
-        return (
-            f"{place}, {arm} makes no difference: {what} is the same as with {baseline} in every "
-            f"{row['unit']}."
-        )
-    if outcome == EQUAL:
-        return (
-            f"{place}, {arm} makes no difference larger than {design.margin:g}: {what} differs by "
-            f"{seen} from {baseline} ({between}).{_elsewhere(design, row)}"
-        )
-    hint = ""
-    if sign_of(low, high) != UNCLEAR:
-        hint = " The interval lies on one side of zero, but not once all questions are counted."
-    return (
-        f"{place}, there are not enough {_units(design, row)} to say whether {arm} helps: {what} "
-        f"differs by {seen} from {baseline}, and {between} is possible.{hint}"
-        f"{_more_text(design, row, more)}"
-    )
-
-
-def _corrected(design: Design, row: Mapping[str, Any]) -> str:
-    """Say the p value of a primary difference that is corrected for its regimens."""
-    several = design.primary is not None and len(design.primary.regimens) > 1
-    p = float(row["p_holm"])
-    if row["role"] != PRIMARY or not several or math.isnan(p):
-        return ""
-    return f"; corrected p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
-
-
-def _elsewhere(design: Design, row: Mapping[str, Any]) -> str:
-    """Say what is left of it where the test set could have been another one, as far as known."""
-    low, high = _widened(row)
-    if math.isnan(low):
-        return ""
-    between = f"{number(low, signed=True)} to {number(high, signed=True)}"
-    if row["outcome"] in (HIGHER, LOWER) and sign_of(low, high) == UNCLEAR:
-        return (
-            " That holds for this test set; whether it does for other test images cannot be told "
-            f"({between})."
-        )
-    if row["outcome"] == EQUAL and max(abs(low), abs(high)) >= design.margin:
-        return f" For other test images it could be more: {between}."
-    return f" For other test images of the same kind: {between}."
-
-
-def _widened(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the interval over test sets as well, made as much wider as the shown one is."""
-    low, high = float(row["both_low"]), float(row["both_high"])
-    alone = float(row["high"] - row["low"])
-    factor = float(row["shown_high"] - row["shown_low"]) / alone if alone > 0 else 1.0
-    middle, half = float(row["difference"]), factor * (high - low) / 2.0
-    return middle - half, middle + half
-
-
-def _untested(row: Mapping[str, Any]) -> str:
-    if row["blocks"] < 2:
-        return f"one {row['unit']} shows no spread"
-    return f"{row['blocks']} {row['unit']}s differ by the very same amount, which shows no spread"
-
-
-def _units(design: Design, row: Mapping[str, Any]) -> str:
-    return "seeds" if row["unit"] == "replicate" or design.draws == design.replicates else "draws"
-
-
-def _more_text(design: Design, row: Mapping[str, Any], more: int | None) -> str:
-    if more is None:
-        return ""
-    units = _units(design, row)
-    if more > _MANY:
-        return f" More than {_MANY:,} more {units} would be needed to settle it."
-    word = units if more > 1 else units[:-1]
-    number_ = f"{rounded(more):,} more {word}"
-    return f" About {number_} would probably settle it, if the difference is as it looks."
-
-
-def rounded(number: int) -> int:
-    """Round up to two digits: the number of seeds that are needed is a rough one."""
-    if number < 100:
-        return number
-    unit: int = 10 ** (len(str(number)) - 2)
-    return -(-number // unit) * unit
 
 
 def as_json(facts: Facts, found: Sequence[Finding]) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, records
 from synthtrial.report.figures import styles_of
-from synthtrial.report.findings import target_name, targets_of
+from synthtrial.report.questions import target_name, targets_of
 from synthtrial.report.style import INK, MUTED, PAPER, SHADE, Panel, drawing, new_figure, shorten
 
 _ROW_INCHES, _FRAME_INCHES, _WIDTH_INCHES = 0.235, 0.75, 5.4

@@ -1,0 +1,135 @@
+"""The sentence of one difference: what its intervals allow, in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from synthtrial.data.regimens import regimen_label
+from synthtrial.report.facts import Design
+from synthtrial.report.inference import EQUAL, HIGHER, LOWER, PRIMARY, UNCLEAR, UNTESTED, sign_of
+from synthtrial.report.questions import target_name
+from synthtrial.report.views import number
+
+#: More seeds than this are called "more than", as the estimate of their number is a rough one.
+_MANY = 1000
+#: Replicates that are advised where there is no spread to tell their number from.
+_ADVISED = 10
+
+
+def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str:
+    """Say what a difference shows.
+
+    Args:
+        design: of the study.
+        row: of :func:`synthtrial.report.held_out.with_test_set`.
+        more: further blocks that would about settle it, where that is open and known.
+    """
+    arm, baseline, outcome = row["arm"], row["baseline"], row["outcome"]
+    what = target_name(design, row["scope"], row["class_name"])
+    difference = float(row["difference"])
+    place = f"With {regimen_label(row['regimen'])} of the training images"
+    if row["regimen"] > 1:
+        place = f"With {regimen_label(row['regimen'])}"
+    seen = number(difference, signed=True)
+    if outcome == UNTESTED:
+        return (
+            f"{place}, {arm} is not tested: {_untested(row)}. {what[0].upper()}{what[1:]} differed "
+            f"by {seen} from {baseline}; `{design.replicate_command} --to "
+            f"{max(_ADVISED, design.replicates + _ADVISED // 2)}` would tell more."
+        )
+    low, high = float(row["shown_low"]), float(row["shown_high"])
+    between = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    corrected = _corrected(design, row)
+    if outcome in (HIGHER, LOWER):
+        verb = "helps" if outcome == HIGHER else "hurts"
+        moved = "higher" if outcome == HIGHER else "lower"
+        small = ""
+        if max(abs(low), abs(high)) < design.margin:
+            small = f", though by less than the {design.margin:g} that matters here"
+        return (
+            f"{place}, {arm} {verb}: {what} is {number(abs(difference))} {moved} than with "
+            f"{baseline} ({between}{corrected}){small}.{_elsewhere(design, row)}"
+        )
+    if outcome == EQUAL and difference == 0 and low == high:
+        return (
+            f"{place}, {arm} makes no difference: {what} is the same as with {baseline} in every "
+            f"{row['unit']}."
+        )
+    if outcome == EQUAL:
+        return (
+            f"{place}, {arm} makes no difference larger than {design.margin:g}: {what} differs by "
+            f"{seen} from {baseline} ({between}).{_elsewhere(design, row)}"
+        )
+    hint = ""
+    if sign_of(low, high) != UNCLEAR:
+        hint = " The interval lies on one side of zero, but not once all questions are counted."
+    return (
+        f"{place}, there are not enough {_units(design, row)} to say whether {arm} helps: {what} "
+        f"differs by {seen} from {baseline}, and {between} is possible.{hint}"
+        f"{_more_text(design, row, more)}"
+    )
+
+
+def _corrected(design: Design, row: Mapping[str, Any]) -> str:
+    """Say the p value of a primary difference that is corrected for its regimens."""
+    several = design.primary is not None and len(design.primary.regimens) > 1
+    p = float(row["p_holm"])
+    if row["role"] != PRIMARY or not several or math.isnan(p):
+        return ""
+    return f"; corrected p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+
+
+def _elsewhere(design: Design, row: Mapping[str, Any]) -> str:
+    """Say what is left of it where the test set could have been another one, as far as known."""
+    low, high = _widened(row)
+    if math.isnan(low):
+        return ""
+    between = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    if row["outcome"] in (HIGHER, LOWER) and sign_of(low, high) == UNCLEAR:
+        return (
+            " That holds for this test set; whether it does for other test images cannot be told "
+            f"({between})."
+        )
+    if row["outcome"] == EQUAL and max(abs(low), abs(high)) >= design.margin:
+        return f" For other test images it could be more: {between}."
+    return f" For other test images of the same kind: {between}."
+
+
+def _widened(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the interval over test sets as well, made as much wider as the shown one is."""
+    low, high = float(row["both_low"]), float(row["both_high"])
+    alone = float(row["high"] - row["low"])
+    factor = float(row["shown_high"] - row["shown_low"]) / alone if alone > 0 else 1.0
+    middle, half = float(row["difference"]), factor * (high - low) / 2.0
+    return middle - half, middle + half
+
+
+def _untested(row: Mapping[str, Any]) -> str:
+    if row["blocks"] < 2:
+        return f"one {row['unit']} shows no spread"
+    return f"{row['blocks']} {row['unit']}s differ by the very same amount, which shows no spread"
+
+
+def _units(design: Design, row: Mapping[str, Any]) -> str:
+    return "seeds" if row["unit"] == "replicate" or design.draws == design.replicates else "draws"
+
+
+def _more_text(design: Design, row: Mapping[str, Any], more: int | None) -> str:
+    if more is None:
+        return ""
+    units = _units(design, row)
+    if more > _MANY:
+        return f" More than {_MANY:,} more {units} would be needed to settle it."
+    word = units if more > 1 else units[:-1]
+    number_ = f"{rounded(more):,} more {word}"
+    return f" About {number_} would probably settle it, if the difference is as it looks."
+
+
+def rounded(number: int) -> int:
+    """Round up to two digits: the number of seeds that are needed is a rough one."""
+    if number < 100:
+        return number
+    unit: int = 10 ** (len(str(number)) - 2)
+    return -(-number // unit) * unit

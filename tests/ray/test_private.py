@@ -114,6 +114,7 @@ def test_a_killed_driver_leaves_no_process_and_no_trial_is_trained_twice(run, tm
     assert all(tries(root)[id_] == 1 for id_ in before)
 
 
+@pytest.mark.faults
 def test_two_studies_side_by_side_do_not_touch_each_other(run, tmp_path):
     """Each has its cluster; killing one leaves the other to end well."""
     roots = [tmp_path / name / "store" for name in ("one", "two")]

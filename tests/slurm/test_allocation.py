@@ -221,6 +221,7 @@ def test_a_study_on_two_nodes_one_of_which_loses_its_agent_gives_the_bits_of_one
     assert sorted(places) == ["node1", "node2"]
 
 
+@pytest.mark.faults
 def test_a_job_near_its_time_limit_saves_its_trainings_and_goes_back_into_the_queue(submit, tiny):
     overrides = tiny("gan_training.steps=30000")
     store = Path(load("digits", overrides).settings.store.path)

@@ -130,6 +130,7 @@ class TestSlurmEngine:
 
 
 class TestWhatWentWrong:
+    @pytest.mark.faults
     def test_a_job_that_never_came_to_python_says_why(self, slurm, tiny_here, tmp_path):
         broken = tiny_here("engine.slurm.setup=[module-that-is-not-there || exit 3]")
         said = command("run", "digits", "--engine", "slurm", *broken, check=False)

@@ -49,7 +49,7 @@ test: $(VENV)/.installed-dev system-packages  ## Run every test but those of `te
 	$(BIN)/python -m pytest -n 2
 
 test-faults: $(VENV)/.installed-dev system-packages  ## Kill, cut off and starve running studies; the longest runs on clusters.
-	$(BIN)/python -m pytest -m faults $(FAULTS) tests/slurm tests/ray tests/cluster tests/test_driver.py
+	$(BIN)/python -m pytest -m faults $(FAULTS) tests/slurm tests/ray tests/cluster tests/work tests/test_driver.py
 
 lint: $(VENV)/.installed-dev  ## Style, formatting and the direction of imports.
 	$(BIN)/ruff check .

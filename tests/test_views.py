@@ -32,7 +32,7 @@ def test_sizes_read_well(count, text):
 
 def test_a_plan_says_packs_time_and_disk():
     text = printed(show_plan, build(load("digits", ["engine.workers=3"]), None), None)
-    assert "460 packs of one task, over 3 processes" in text
+    assert "580 packs of one task, over 3 processes" in text
     assert "a rough guess until trials have been measured here" in text
     assert "120 replicate trials wait for their configuration" in text
 

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from synthtrial.study import load
 
 LONG = (
@@ -44,6 +46,7 @@ print(heard)
 """
 
 
+@pytest.mark.faults
 def test_a_signal_has_trainings_save_their_state_and_the_run_says_it_would_go_on(token, tiny):
     overrides = tiny(*LONG)
     store = load("digits", overrides).store_path

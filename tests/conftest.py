@@ -41,6 +41,21 @@ def tiny(tmp_path: Path):
     return make
 
 
+@pytest.fixture
+def verb(monkeypatch, capsys):
+    """Run a verb here; return its exit status, output and errors."""
+    from synthtrial import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["synthtrial", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def synthtrial_command() -> list[str]:
     """The command line, in this interpreter, as a process is started with it."""

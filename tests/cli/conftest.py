@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import sys
 import tarfile
 
 import pyarrow.parquet as pq
 import pytest
 
-from synthtrial import cli
 from synthtrial.drive import failure_record
 from synthtrial.engines.base import Outcome
 from synthtrial.plan import build
@@ -20,20 +18,6 @@ from synthtrial.store.verification import verify_store
 from synthtrial.testing.studies import run_here
 
 SALT = "a secret of more than sixteen bytes"
-
-
-@pytest.fixture
-def verb(monkeypatch, capsys):
-    """Run a verb here; return its exit status, output and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["synthtrial", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="session")

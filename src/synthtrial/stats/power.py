@@ -54,21 +54,6 @@ def detectable_difference(
     return float(nctdtrinc(df, 1.0 - power, critical)) / math.sqrt(n) * deviation
 
 
-def power_of(deviation: float, n: int, difference: float, *, alpha: float = 0.05) -> float:
-    """Return the probability that ``n`` blocks find a true difference; 0 with fewer than two."""
-    _check(deviation, alpha, 0.5)
-    if n < 2:
-        return 0.0
-    if deviation == 0:
-        return 1.0 if difference else alpha
-    from scipy.special import nctdtr
-
-    shift = abs(difference) / deviation * math.sqrt(n)
-    critical = student_quantile(1.0 - alpha, n - 1)
-    below, far_below = nctdtr(n - 1, shift, critical), nctdtr(n - 1, shift, -critical)
-    return float(1.0 - below + far_below)
-
-
 def blocks_for_difference(
     deviation: float, difference: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> int:
@@ -82,20 +67,6 @@ def blocks_for_difference(
         raise ValueError("no number of blocks finds a difference of 0")
     size = abs(difference)
     return _fewest(lambda n: detectable_difference(deviation, n, alpha=alpha, power=power) <= size)
-
-
-def blocks_for_width(deviation: float, width: float, *, confidence: float = 0.95) -> int:
-    """Return the fewest blocks whose t interval is no wider than ``width``, from end to end.
-
-    The spread is taken to be ``deviation``; the width that comes out varies about this one.
-
-    Raises:
-        ValueError: ``width`` is not positive, or ``deviation`` is negative.
-    """
-    _check(deviation, 0.05, 0.5)
-    if not width > 0:
-        raise ValueError(f"a width is above 0, got {width}")
-    return _fewest(lambda n: interval_width(deviation, n, confidence=confidence) <= width)
 
 
 def interval_width(deviation: float, n: int, *, confidence: float = 0.95) -> float:

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-from synthtrial import cli
 from synthtrial.report.compare import compare, open_side
 from synthtrial.report.facts import TIMES
 from synthtrial.store.artifacts import open_store
 from synthtrial.store.records import read_records
 from synthtrial.store.segments import segment_folder, write_segment
-
-
-@pytest.fixture
-def verb(monkeypatch, capsys):
-    """Run a verb here; return its exit status, output and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["synthtrial", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="session")

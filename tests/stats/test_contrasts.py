@@ -180,3 +180,48 @@ def test_an_arm_that_shares_no_block_with_the_baseline_is_not_compared():
 def test_an_infinite_value_is_refused():
     with pytest.raises(ValueError, match="finite"):
         with_baseline([[np.inf, 1.0]], ("none", "gan"), "none")
+
+
+def test_at_few_blocks_an_arm_that_varies_enters_no_spread_but_its_own():
+    values = table(blocks=3, seed=4)
+    gan, *others = with_baseline(values, ARMS, "none", varying=("gan",))
+    paired = stats.ttest_rel(values[:, 1], values[:, 0])
+    assert (gan.spread, gan.df, gan.p_value) == ("own", 2, pytest.approx(paired.pvalue))
+    steady = with_baseline(values[:, [0, 2, 3]], ("none", "weights", "oversample"), "none")
+    for found, expected in zip(others, steady, strict=True):
+        assert (found.arm, found.spread, found.df) == (expected.arm, "pooled", 4)
+        assert (found.low, found.p_value) == pytest.approx((expected.low, expected.p_value))
+
+
+def test_a_family_of_two_kinds_shares_its_error_by_their_numbers():
+    values = table(blocks=3, seed=4)
+    gan, *others = with_baseline(values, ARMS, "none", varying=("gan",))
+    half = stats.t.ppf(1 - 0.05 / 3 / 2, 2) * gan.standard_error
+    assert gan.p_adjusted == pytest.approx(min(1.0, 3 * gan.p_value))
+    assert gan.joint_high - gan.estimate == pytest.approx(half)
+    steady = ("none", "weights", "oversample")
+    dunnett = with_baseline(values[:, [0, 2, 3]], steady, "none")
+    wider = with_baseline(values[:, [0, 2, 3]], steady, "none", confidence=1 - 0.05 * 2 / 3)
+    for found, alone, wide in zip(others, dunnett, wider, strict=True):
+        assert found.p_adjusted == pytest.approx(min(1.0, 1.5 * alone.p_adjusted))
+        assert found.joint_low == pytest.approx(wide.joint_low)
+        assert found.confidence == 0.95
+
+
+def test_pairs_of_any_kind_come_in_the_order_of_the_arms():
+    names = [(c.arm, c.baseline, c.spread) for c in all_pairs(table(3), ARMS, varying=("weights",))]
+    assert names == [
+        ("gan", "none", "pooled"),
+        ("weights", "none", "own"),
+        ("oversample", "none", "pooled"),
+        ("weights", "gan", "own"),
+        ("oversample", "gan", "pooled"),
+        ("oversample", "weights", "own"),
+    ]
+
+
+def test_a_spread_that_is_asked_for_holds_for_arms_that_vary_too():
+    values = table(blocks=3, seed=4)
+    assert with_baseline(values, ARMS, "none", spread="pooled", varying=("gan",)) == with_baseline(
+        values, ARMS, "none", spread="pooled"
+    )

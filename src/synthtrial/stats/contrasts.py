@@ -13,22 +13,26 @@ Two spreads can stand behind a difference:
   the paired t test. It supposes nothing about other arms. A random effect that some arms have and
   others lack, such as the generator whose images they add, is in it as it should be.
 
-``auto`` takes ``own`` from :data:`OWN_FROM` blocks on and ``pooled`` below, where a spread of one's
-own would rest on next to nothing. The rule looks at the number of blocks only, never at the data,
-so that it costs no coverage.
+``auto`` takes ``own`` from :data:`OWN_FROM` blocks on, and at any number for arms that are said to
+vary from block to block by more than their noise (``varying``): they break what ``pooled``
+supposes, and enter no spread but their own. For the others it takes ``pooled`` below, where a
+spread of one's own would rest on next to nothing. The rule looks at the number of blocks and at the
+design, never at the data, so that it costs no coverage.
 
 Simultaneous intervals are those of Dunnett (*A multiple comparison procedure for comparing several
 treatments with a control*, JASA 50:1096-1121, 1955) for comparisons with one arm and of Tukey
 (1953; Kramer 1956) for all pairs, in one form: the distribution of the largest ``|T|`` of a set of
 contrasts (Hothorn, Bretz & Westfall, *Simultaneous inference in general parametric models*,
 Biometrical Journal 50:346-363, 2008), with each contrast its own denominator under ``own`` (Hasler
-& Hothorn, Biometrical Journal 50:793-800, 2008); see :mod:`synthtrial.stats.largest_t`.
+& Hothorn, Biometrical Journal 50:793-800, 2008); see :mod:`synthtrial.stats.largest_t`. Where one
+family holds comparisons of both kinds, each kind has the share of the error that its number gives
+it (Bonferroni).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -86,11 +90,19 @@ class Comparison:
     confidence: float
 
 
-def choose_spread(spread: Spread, n_blocks: int) -> Literal["own", "pooled"]:
-    """Return which spread a table of so many blocks is judged by."""
+def choose_spread(
+    spread: Spread, n_blocks: int, *, varying: bool = False
+) -> Literal["own", "pooled"]:
+    """Return which spread a difference is judged by.
+
+    Args:
+        spread: what is asked for.
+        n_blocks: of the table.
+        varying: whether an arm of it varies from block to block by more than its noise.
+    """
     if spread != "auto":
         return spread
-    return "own" if n_blocks >= OWN_FROM else "pooled"
+    return "own" if varying or n_blocks >= OWN_FROM else "pooled"
 
 
 def with_baseline(
@@ -99,6 +111,7 @@ def with_baseline(
     baseline: str,
     *,
     spread: Spread = "auto",
+    varying: Collection[str] = (),
     confidence: float = 0.95,
 ) -> list[Comparison]:
     """Compare each arm with one of them; the family is that of Dunnett.
@@ -108,6 +121,8 @@ def with_baseline(
         arms: names of the columns.
         baseline: that the others are compared with.
         spread: see the module.
+        varying: arms that have a random effect of their own between blocks, such as the generator
+            whose images they add.
         confidence: nominal coverage of the intervals.
 
     Returns:
@@ -118,7 +133,7 @@ def with_baseline(
         ValueError: shapes do not match, or a value is infinite.
     """
     pairs = [(arm, baseline) for arm in arms if arm != baseline and baseline in arms]
-    return compare(values_BA, arms, pairs, spread=spread, confidence=confidence)
+    return compare(values_BA, arms, pairs, spread=spread, varying=varying, confidence=confidence)
 
 
 def all_pairs(
@@ -126,6 +141,7 @@ def all_pairs(
     arms: Sequence[str],
     *,
     spread: Spread = "auto",
+    varying: Collection[str] = (),
     confidence: float = 0.95,
 ) -> list[Comparison]:
     """Compare all pairs of arms, the later one of ``arms`` less the earlier; the family is Tukey's.
@@ -133,7 +149,7 @@ def all_pairs(
     Args, Raises: as :func:`with_baseline`.
     """
     pairs = [(later, arm) for place, arm in enumerate(arms) for later in arms[place + 1 :]]
-    return compare(values_BA, arms, pairs, spread=spread, confidence=confidence)
+    return compare(values_BA, arms, pairs, spread=spread, varying=varying, confidence=confidence)
 
 
 def compare(
@@ -142,6 +158,7 @@ def compare(
     pairs: Sequence[tuple[str, str]],
     *,
     spread: Spread = "auto",
+    varying: Collection[str] = (),
     confidence: float = 0.95,
 ) -> list[Comparison]:
     """Compare pairs of arms as one family; see :func:`with_baseline`."""
@@ -155,10 +172,31 @@ def compare(
     if not shared:
         return []
     held = values[~np.all(np.isnan(values), axis=1)]
-    chosen = choose_spread(spread, len(held))
-    if chosen == "own":
-        return _own(held, arms, shared, confidence)
-    return _pooled(held, arms, shared, confidence)
+    chosen = {
+        pair: choose_spread(spread, len(held), varying=not set(pair).isdisjoint(varying))
+        for pair in shared
+    }
+    alone = [pair for pair in chosen if chosen[pair] == "own"]
+    together = [pair for pair in chosen if chosen[pair] == "pooled"]
+    steady = [arm for arm in arms if spread == "pooled" or arm not in varying]
+    columns = [list(arms).index(arm) for arm in steady]
+    levels = [_Levels(confidence, len(part) / len(chosen)) for part in (alone, together)]
+    found = _own(held, arms, alone, levels[0]) if alone else []
+    found += _pooled(held[:, columns], steady, together, levels[1]) if together else []
+    order = list(chosen)
+    return sorted(found, key=lambda c: order.index((c.arm, c.baseline)))
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Nominal coverage, and the share of the family's error that some of its comparisons have."""
+
+    confidence: float
+    share: float
+
+    @property
+    def joint(self) -> float:
+        return 1.0 - self.share * (1.0 - self.confidence)
 
 
 def _shared(values_BA: Floats, arms: Sequence[str], arm: str, baseline: str) -> Floats:
@@ -168,7 +206,7 @@ def _shared(values_BA: Floats, arms: Sequence[str], arm: str, baseline: str) -> 
 
 
 def _own(
-    values_BA: Floats, arms: Sequence[str], pairs: Sequence[tuple[str, str]], confidence: float
+    values_BA: Floats, arms: Sequence[str], pairs: Sequence[tuple[str, str]], levels: _Levels
 ) -> list[Comparison]:
     pairs = [(a, b) for a, b in pairs if _shared(values_BA, arms, a, b).size]
     deltas = [_shared(values_BA, arms, a, b) for a, b in pairs]
@@ -181,7 +219,7 @@ def _own(
         ]
     )
     correlation = _correlation(values_BA, arms, pairs)
-    return _finish(pairs, deltas, mean_C, error_C, n_C - 1, correlation, "own", confidence)
+    return _finish(pairs, deltas, mean_C, error_C, n_C - 1, correlation, "own", levels)
 
 
 def _correlation(
@@ -220,14 +258,14 @@ def _signs(arms: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Floats:
 
 
 def _pooled(
-    values_BA: Floats, arms: Sequence[str], pairs: Sequence[tuple[str, str]], confidence: float
+    values_BA: Floats, arms: Sequence[str], pairs: Sequence[tuple[str, str]], levels: _Levels
 ) -> list[Comparison]:
     block_N, arm_N = np.nonzero(~np.isnan(values_BA))
     if not block_N.size:
         return []
     names = [arms[int(a)] for a in arm_N]
     fit = fit_blocks(values_BA[block_N, arm_N], names, block_N.tolist())
-    found = {pair: c for pair in pairs if (c := fit.contrast(*pair, confidence)) is not None}
+    found = {pair: c for pair in pairs if (c := fit.contrast(*pair, levels.confidence)) is not None}
     kept = list(found)
     mean_C = np.array([c.estimate for c in found.values()])
     error_C = np.array([c.standard_error for c in found.values()])
@@ -239,7 +277,7 @@ def _pooled(
     # What a single block says of two arms has no spread of its own, whatever others have.
     df_C = np.array([fit.df if delta.size > 1 else 0 for delta in deltas], dtype=int)
     error_C = np.where(df_C > 0, error_C, math.nan)
-    return _finish(kept, deltas, mean_C, error_C, df_C, correlation, "pooled", confidence)
+    return _finish(kept, deltas, mean_C, error_C, df_C, correlation, "pooled", levels)
 
 
 def _finish(
@@ -250,7 +288,7 @@ def _finish(
     df_C: NDArray[np.int_],
     correlation_CC: Floats,
     spread: Literal["own", "pooled"],
-    confidence: float,
+    levels: _Levels,
 ) -> list[Comparison]:
     known = (df_C > 0) & (error_C > 0)
     critical = math.nan
@@ -263,13 +301,14 @@ def _finish(
         p_alone[known] = 2.0 * stdtr(df_C[known], -t_C)
         inner = correlation_CC[np.ix_(known, known)]
         largest = max_abs_t(inner, int(df_C[known].min()), common=spread == "pooled")
-        critical = _critical(largest, confidence, int(known.sum()), df_C[known])
-        p_joint[known] = _adjusted(largest, t_C, p_alone[known])
+        critical = _critical(largest, levels.joint, int(known.sum()), df_C[known])
+        adjusted = _adjusted(largest, t_C, p_alone[known])
+        p_joint[known] = np.minimum(adjusted / levels.share, 1.0)
     found = []
     for place, (arm, baseline) in enumerate(pairs):
         n, df = deltas[place].size, int(df_C[place])
         mean, error = float(mean_C[place]), float(error_C[place])
-        half = student_quantile(confidence, df) * error if df > 0 else math.nan
+        half = student_quantile(levels.confidence, df) * error if df > 0 else math.nan
         joint = critical * error if known[place] else half
         found.append(
             Comparison(
@@ -287,7 +326,7 @@ def _finish(
                 n,
                 int((deltas[place] > 0).sum()),
                 spread,
-                confidence,
+                levels.confidence,
             )
         )
     return found

@@ -155,8 +155,8 @@ def _statistics_problems(study: Study) -> Iterator[str]:
         for regimen in primary.regimens
         if regimen not in regimens
     )
-    if not 0 < statistics.margin < math.inf:
-        yield f"statistics.margin is {statistics.margin}; allowed: above 0"
+    if statistics.margin is not None and not 0 < statistics.margin < math.inf:
+        yield f"statistics.margin is {statistics.margin}; allowed: above 0, or null for none"
 
 
 def _leaks(study: Study) -> Iterator[str]:

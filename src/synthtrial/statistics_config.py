@@ -33,9 +33,11 @@ class StatisticsConfig:
         family: arms whose differences from the baseline are judged together (Dunnett); by default
             all.
         margin: differences below this do not matter, in units of the metric: what is surely
-            smaller is called no difference.
+            smaller is called no difference. None names no margin, and then nothing is ever called
+            no difference.
         spread: ``own`` takes the spread of each difference from its own blocks, ``pooled`` one for
-            all arms; ``auto`` is ``own`` from six blocks (draws, or replicates of one draw) on.
+            all arms; ``auto`` is ``own`` from six blocks (draws, or replicates of one draw) on,
+            and at any number for arms whose generators differ from draw to draw.
         overall: metric over all classes.
         per_class: metric of single classes.
         minority: classes of interest; by default those of ``balance`` or ``imbalance``.
@@ -47,7 +49,7 @@ class StatisticsConfig:
     baseline: str = "none"
     primary: PrimaryConfig = field(default_factory=PrimaryConfig)
     family: list[str] = field(default_factory=list)
-    margin: float = 0.01
+    margin: float | None = None
     spread: Literal["auto", "own", "pooled"] = "auto"
     overall: str = "accuracy"
     per_class: str = "recall"

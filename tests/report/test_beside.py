@@ -115,7 +115,7 @@ def test_a_row_that_neither_side_has_is_not_shown(facts):
     cell = dict(shown[1][1])["8"][0]
     assert cell.printed == "0.100"
     assert cell.mark in {"higher", "lower", "unclear"}
-    assert (cell.difference[0], cell.mark) in {("▲", "higher"), ("▼", "lower"), ("≈", "unclear")}
+    assert (cell.difference[0], cell.mark) in {("▲", "higher"), ("▼", "lower"), ("?", "unclear")}
 
 
 def test_counts_are_means_over_draws_and_totals_are_summed(facts):

@@ -13,8 +13,13 @@ from synthtrial.report.page import write_page
 
 
 @pytest.fixture(scope="module")
+def facts(fabricate):
+    return fabricate.study(draws=6)
+
+
+@pytest.fixture(scope="module")
 def spent(fabricate, facts):
-    """A minute a trial on one processor; at each regimen three generators of an hour each."""
+    """A minute a trial on one processor; at each regimen six generators of an hour each."""
     return fabricate.spend(facts, generator_seconds=1800.0)
 
 
@@ -37,7 +42,7 @@ def test_hours_of_a_cell_are_those_of_its_trials_and_of_the_images_that_it_needs
     row = cell(table_of(spent), "gan", 1.0)
     assert row.grid_cpu_hours == pytest.approx(18 / 60)
     assert row.replicates_cpu_hours == pytest.approx(6 / 60)
-    images = 3 * (1800 * 2 + 30) / 3600  # two processes train, one makes images, for each draw
+    images = 6 * (1800 * 2 + 30) / 3600  # two processes train, one makes images, for each draw
     assert row.images_cpu_hours == pytest.approx(images)
     assert row.total_cpu_hours == pytest.approx(24 / 60 + images)
     assert row.total_gpu_hours == row.unknown == 0
@@ -84,7 +89,7 @@ def test_time_on_gpus_is_apart_and_priced(fabricate, facts):
     row = cell(table_of(found), "gan", 1.0)
     assert row.total_cpu_hours == 0
     assert row.grid_gpu_hours == pytest.approx(18 / 60 / 4), "four trials share a GPU"
-    assert row.images_gpu_hours == pytest.approx(3 * (1800 * 2 + 30) / 3600), "generators do not"
+    assert row.images_gpu_hours == pytest.approx(6 * (1800 * 2 + 30) / 3600), "generators do not"
     assert row.total_price == pytest.approx(2 * row.total_gpu_hours)
     assert row.per_point_price == pytest.approx(2 * row.per_point_gpu_hours)
     assert texts(found, "gan").price == f"{row.total_price:,.2f}"
@@ -103,15 +108,15 @@ def test_what_nobody_recorded_is_unknown_and_never_nothing(spent):
     trials.loc[here, "spent_seconds"] = np.nan
     found = dataclasses.replace(spent, work=work, trials=trials)
     row = cell(table_of(found), "gan", 1.0)
-    assert (row.unknown, row.images_unknown) == (3, 3)
+    assert (row.unknown, row.images_unknown) == (6, 6)
     view = texts(found, "gan")
-    assert view.parts[2] == "at least 3.0 h"
-    assert view.total.startswith("at least 3.4 h")
+    assert view.parts[2] == "at least 6.0 h"
+    assert view.total.startswith("at least 6.4 h")
     assert (view.per_point, view.small) == ("", "partly unknown")
     assert texts(found, "none", "10 %").parts[0] == "unknown"
     assert texts(found, "gan", "10 %").small == "partly unknown", "the baseline's share is"
     said = cost.unknown_sentences(cost.items_table(found))
-    assert "The time of 3 of 12 makings of images was not recorded." in said
+    assert "The time of 6 of 24 makings of images was not recorded." in said
     assert "The time of 18 of 480 trials was not recorded." in said
 
 

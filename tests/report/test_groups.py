@@ -71,15 +71,18 @@ def test_the_reported_trials_are_those_of_complete_blocks(facts):
 def test_means_are_those_of_a_plain_groupby(facts):
     found = tables.results_table(facts, tables.grouped_results(facts)).set_index(KEYS).sort_index()
     long = plain(facts)
-    cells = long.groupby(KEYS).value
+    block = "draw" if facts.design.draws > 1 else "replicate"
+    np.testing.assert_array_equal(found.n, long.groupby(KEYS).size())
+    blocks = long.groupby([*KEYS, block]).value.mean().rename("value").reset_index()
+    cells = blocks.groupby(KEYS).value
     expected = cells.agg(["mean", "size"])
     assert found.index.equals(expected.index)
     np.testing.assert_allclose(found["mean"], expected["mean"], rtol=1e-12)
-    np.testing.assert_array_equal(found.n, expected["size"])
-    long["square"] = (long.value - cells.transform("mean")) ** 2
+    np.testing.assert_array_equal(found.blocks, expected["size"])
+    blocks["square"] = (blocks.value - cells.transform("mean")) ** 2
     targets = ["regimen", "scope", "class_name"]
-    squares = long.groupby(targets).square.sum()
-    df = long.groupby(targets).size() - len(facts.design.arms)
+    squares = blocks.groupby(targets).square.sum()
+    df = blocks.groupby(targets).size() - len(facts.design.arms)
     place = pd.MultiIndex.from_frame(found.reset_index()[targets])
     np.testing.assert_array_equal(found.df, df.reindex(place))
     pooled = np.sqrt(squares / df).reindex(place)
@@ -112,6 +115,11 @@ def test_one_row_a_score_and_scores_beside_trials_give_the_same_tables(facts):
         pd.testing.assert_frame_equal(table(facts), table(facts, groups))
 
 
+def scores(group):
+    """Return arm and score of each trial, in their order."""
+    return list(zip(group.arms.names[group.arms.codes], group.value_N, strict=True))
+
+
 def test_groups_come_as_they_appear_and_keep_the_order_of_trials():
     results = pd.DataFrame(
         [
@@ -131,11 +139,9 @@ def test_groups_come_as_they_appear_and_keep_the_order_of_trials():
         "metric": "accuracy",
     }
     assert (second.regimen, third.class_name, third.metric) == (0.5, "x", "recall")
-    assert {arm: values.tolist() for arm, values in first.by_arm.items()} == {
-        "a": [0.4],
-        "b": [0.1, 0.5],
-    }
-    assert list(second.by_arm) == ["a"]
+    assert scores(first) == [("a", 0.4), ("b", 0.1), ("b", 0.5)]
+    assert first.sizes == {"a": 1, "b": 2}
+    assert scores(second) == [("a", 0.2)]
     assert first.draws.names[first.draws.codes].tolist() == [2, 2, 1]
     assert first.replicates.names[first.replicates.codes].tolist() == [6, 3, 7]
     kept = np.array([True, False, True, True, True])
@@ -145,11 +151,8 @@ def test_groups_come_as_they_appear_and_keep_the_order_of_trials():
         ("s", "some", "m", np.array([np.nan, 1.0, np.nan, np.nan, 2.0])),
     ]
     group, other = by_column(results, kept, columns)
-    assert {arm: values.tolist() for arm, values in group.by_arm.items()} == {
-        "a": [0.3, 0.4],
-        "b": [0.1, 0.5],
-    }
-    assert {arm: values.tolist() for arm, values in other.by_arm.items()} == {"b": [2.0]}
+    assert scores(group) == [("a", 0.3), ("a", 0.4), ("b", 0.1), ("b", 0.5)]
+    assert scores(other) == [("b", 2.0)]
 
 
 def test_a_study_without_results_has_no_groups(facts):

@@ -13,7 +13,7 @@ from synthtrial.report.held_out import ADDED, both_sources, floor_sentence, with
 
 @pytest.fixture(scope="module")
 def sure(fabricate):
-    return fabricate.with_test_errors(fabricate.study())
+    return fabricate.with_test_errors(fabricate.study(draws=6))
 
 
 def cell(table, **where):

@@ -3,11 +3,13 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from synthtrial.report import inference, tables
 from synthtrial.report.facts import Primary
+from synthtrial.stats.contrasts import compare
 
 PRIMARY = Primary("gan", "minority", "", (0.1, 0.25, 0.5, 1.0))
 
@@ -142,7 +144,9 @@ def test_several_replicates_of_a_generator_count_once(fabricate):
     few = fabricate.study(draws=2, replicates=8)
     found = inference.differences_table(few)
     assert set(found.blocks) == {2}
-    assert set(found.df) == {4}  # five arms, two draws, one spread for all
+    made = found.arm == "gan"
+    assert set(found[made].df) == {1}, "two generators"
+    assert set(found[~made].df) == {3}, "the four other arms in two draws have one spread"
     assert set(found.n) == {8}
 
 
@@ -153,3 +157,61 @@ def test_the_smallest_difference_that_is_found_is_statsmodels_one(table):
     size = TTestPower().solve_power(nobs=8, power=0.8, alpha=0.05)
     deviation = row.standard_error * np.sqrt(8)
     assert row.detectable == pytest.approx(size * deviation, rel=1e-3)
+
+
+def test_rivals_are_compared_as_one_family_that_holds_all_who_could_be_picked(facts):
+    plain = inference.differences_table(facts)
+    found = inference.differences_table(facts, rivals=True)
+    against = found.baseline != "none"
+    pd.testing.assert_frame_equal(found[~against].reset_index(drop=True), plain)
+    assert set(found[against].scope) == {"minority"}
+    shown = found[against & (found.regimen == 0.5)]
+    pairs = list(zip(shown.arm, shown.baseline, strict=True))
+    assert pairs == [("gan", name) for name in ("standard", "class_weights", "oversample_matched")]
+    table = np.stack([scores(facts, arm, 0.5) for arm in facts.design.arm_names], axis=1)
+    four = [("gan", arm) for arm in facts.design.arm_names if arm != "gan"]
+    expected = {c.baseline: c for c in compare(table, facts.design.arm_names, four)}
+    for row in shown.itertuples():
+        assert row.p_adjusted == expected[row.baseline].p_adjusted >= row.p_value
+        assert row.p_holm >= row.p_adjusted
+        assert row.shown_low == expected[row.baseline].joint_low
+    assert set(shown.questions) == {4}, "over the training sets"
+
+
+def test_what_is_no_worse_is_told_by_a_one_sided_test_that_is_corrected_too(fabricate):
+    facts = fabricate.study(draws=8, replicates=8, noise=0.03, primary=PRIMARY, margin=0.02)
+    table = inference.differences_table(facts)
+    told = table[table.not_worse]
+    assert {"higher", "unclear"} <= set(told.outcome)
+    assert (told.shown_low > -0.02).all()
+    assert (told.p_not_worse < 0.05).all()
+    row = told[(told.outcome == "unclear") & (told["unit"] == "draw")].iloc[0]
+    values = scores(facts, row.arm, row.regimen, row.scope, row.class_name)
+    none = scores(facts, "none", row.regimen, row.scope, row.class_name)
+    golden = stats.ttest_1samp(values - none, -0.02, alternative="greater")
+    assert row.p_not_worse == pytest.approx(golden.pvalue)
+    open_ = table[~table.not_worse & (table.p_not_worse < 0.05) & (table.role == "exploratory")]
+    assert len(open_), "some are no worse only as long as nobody counts the questions"
+
+
+def test_without_a_margin_nothing_is_equal_and_nothing_no_worse(facts):
+    design = dataclasses.replace(facts.design, margin=None)
+    found = inference.differences_table(dataclasses.replace(facts, design=design))
+    assert inference.EQUAL not in set(found.outcome)
+    assert not found.not_worse.any()
+    assert found[["p_not_worse", "p_equivalent"]].isna().all().all()
+
+
+def test_the_primary_question_is_asked_of_its_own_metric_only(facts):
+    results = tables.long_results(facts).assign(metric="accuracy")
+    found = inference.differences_table(facts, results)
+    assert set(found.role) == {inference.EXPLORATORY}
+
+
+def test_few_draws_leave_arms_with_made_images_a_spread_of_their_own(fabricate):
+    found = inference.differences_table(fabricate.study())
+    made = found.arm == "gan"
+    assert set(found[made].spread) == {"own"}
+    assert set(found[~made].spread) == {"pooled"}
+    one = inference.differences_table(fabricate.study(draws=1, replicates=3))
+    assert set(one.spread) == {"pooled"}, "one generator for all is no spread"

@@ -22,11 +22,12 @@ def test_a_cell_is_mean_and_pooled_interval_of_its_replicates(facts):
         tables.results_table(facts, results), regimen=0.1, arm="gan", scope="class", class_name="8"
     )
     mine = results[(results.regimen == 0.1) & (results.class_name == "8")]
-    groups = [part.value.to_numpy() for _, part in mine.groupby("arm")]
+    draws = mine.groupby(["arm", "draw"]).value.mean()  # replicates of a draw share its generator
+    groups = [part.to_numpy() for _, part in draws.groupby("arm")]
     mse = sum(((g - g.mean()) ** 2).sum() for g in groups) / sum(len(g) - 1 for g in groups)
     gan = mine[mine.arm == "gan"].value
-    half = stats.t.ppf(0.975, 25) * np.sqrt(mse / 6)
-    assert (found["n"], found.df) == (6, 25)
+    half = stats.t.ppf(0.975, 10) * np.sqrt(mse / 3)
+    assert (found["n"], found.blocks, found.df) == (6, 3, 10)
     assert found["mean"] == pytest.approx(gan.mean())
     assert found.half_width == pytest.approx(half)
     assert found.metric == "recall"
@@ -37,15 +38,20 @@ def test_differences_are_blocked_by_draw(facts):
 
     results = tables.long_results(facts)
     apart = inference.differences_table(facts, results)
-    found = cell(apart, regimen=0.5, arm="gan", scope="minority")
+    found = cell(apart, regimen=0.5, arm="standard", scope="minority")
     mine = results[(results.regimen == 0.5) & (results.scope == "minority")]
     means = mine.groupby(["arm", "draw"]).value.mean().reset_index()
-    golden = ols("value ~ C(arm, Treatment('none')) + C(draw)", means).fit()
-    name = "C(arm, Treatment('none'))[T.gan]"
+    steady = means[means.arm != "gan"]  # generators add a spread of their own
+    golden = ols("value ~ C(arm, Treatment('none')) + C(draw)", steady).fit()
+    name = "C(arm, Treatment('none'))[T.standard]"
     low, high = golden.conf_int().loc[name]
     assert found.difference == pytest.approx(golden.params[name])
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert (found.df, found.blocks, found.varies_with) == (8, 3, "draw and seed")
+    assert (found.df, found.blocks, found.varies_with) == (6, 3, "draw and seed")
+    gan = cell(apart, regimen=0.5, arm="gan", scope="minority")
+    wide = means.pivot(index="draw", columns="arm", values="value")
+    paired = stats.ttest_rel(wide.gan, wide.none)
+    assert (gan.df, gan.p_value) == (2, pytest.approx(paired.pvalue))
 
 
 def test_with_one_draw_the_difference_holds_seeds_only(fabricate):

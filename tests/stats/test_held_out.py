@@ -164,3 +164,11 @@ def test_a_confidence_that_is_none_is_refused():
         floor_width(0.1, 95)
     with pytest.raises(ValueError, match="between 0 and 1, got 1"):
         combine(0.1, 0.1, 9, 0.1, confidence=1)
+
+
+def test_two_sources_leave_no_narrower_interval_than_one():
+    alone = stats.t.ppf(0.975, 2) * 0.02
+    found = combine(0.0, 0.02, 2, 0.02, 200)
+    satterthwaite = stats.t.ppf(0.975, found.df) * found.standard_error
+    assert satterthwaite < alone, "the sum has more degrees of freedom"
+    assert found.high == pytest.approx(alone)

@@ -149,6 +149,11 @@ def power(
 
     loaded, store = open_study(study, overrides, engine, create=False)
     size = loaded.settings.statistics.margin if difference is None else difference
+    if size is None:
+        raise ConfigError(
+            "the study names no margin (statistics.margin), so say with --difference what is to be "
+            "found"
+        )
     for name, value, fine, allowed in (
         ("--sd", sd, sd is None or 0 < sd < math.inf, "above 0"),
         ("--difference", size, 0 < size < math.inf, "above 0"),

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import DASH, Design, Facts, count_text, listing
+from synthtrial.report.facts import Design, Facts, count_text, listing
 from synthtrial.report.inference import PRIMARY
+from synthtrial.report.numbers import number, span
 from synthtrial.report.questions import target_name, targets_of
-from synthtrial.report.views import number
 
 #: What differs from draw to draw and from replicate to replicate, as the protocol has it.
 _OF_DRAWS = ("the subset of the training images", "the validation set")
@@ -30,12 +30,28 @@ def declared_sentences(design: Design) -> list[str]:
     places = listing([regimen_label(regimen) for regimen in asked.regimens])
     text = (
         f"Declared as the primary question: does {asked.arm} change {what} against "
-        f"{design.baseline}, with {places} of the training images? Differences below "
-        f"{design.margin:g} do not matter."
+        f"{design.baseline}, with {places} of the training images? {margin_text(design)}"
     )
     if len(asked.regimens) > 1:
         text += f" It is asked {len(asked.regimens)} times, and corrected for that."
     return [text, "Everything else is exploratory.", *design.looks]
+
+
+def margin_text(design: Design) -> str:
+    """Say below what differences do not matter."""
+    if design.margin is None:
+        return (
+            "The study names no margin (statistics.margin) below which a difference would not "
+            "matter, so nothing is called no difference."
+        )
+    return f"Differences below {design.margin:g} do not matter."
+
+
+def equal_text(design: Design) -> str:
+    """Say what the mark of no difference means."""
+    if design.margin is None:
+        return f"the very same in every {'draw' if design.draws > 1 else 'replicate'}"
+    return f"surely less than {design.margin:g}"
 
 
 def basis_text(facts: Facts, table: pd.DataFrame) -> str:
@@ -52,23 +68,26 @@ def basis_text(facts: Facts, table: pd.DataFrame) -> str:
     first = table[by_rule]
     table = table[~by_rule] if len(first) < len(table) else table
     unit = str(table.unit.iloc[0])
-    counts, freedom = _span(table.blocks), _span(table.df)
+    counts, freedom = span(table.blocks), span(table.df)
     spreads = set(table.spread)
     if spreads == {"own"}:
         how = "each difference with the spread of its own blocks"
     elif spreads == {"pooled"}:
         how = "one spread for all arms, as there are too few blocks for one each"
         how = how if design.spread == "auto" else "one spread for all arms"
-        if design.trains_generators and design.draws > 1:
+        if design.varying_arms:
             how += (
                 "; if generators add a spread of their own, intervals of their arms are too narrow"
             )
     else:
-        how = "spreads of their own where blocks suffice"
+        how = (
+            "arms whose generators differ from draw to draw have spreads of their own, the others "
+            "one for all, as there are too few blocks for one each"
+        )
     noun = unit if counts == "1" else f"{unit}s"
     text = f"{varied} n = {counts} {noun}, {freedom} degrees of freedom ({how})."
     if len(first):
-        text += f" The primary question has the spread of the first blocks: {_span(first.df)}."
+        text += f" The primary question has the spread of the first blocks: {span(first.df)}."
     return text
 
 
@@ -89,7 +108,7 @@ def detectable_text(design: Design, table: pd.DataFrame) -> str:
     low, high = number(mine.detectable.min()), number(mine.detectable.max())
     size = low if low == high else f"{low} to {high}"
     places = ", by training set," if mine.regimen.nunique() > 1 else ""
-    blocks = f"{_span(mine.blocks)} {mine.unit.iloc[0]}s"
+    blocks = f"{span(mine.blocks)} {mine.unit.iloc[0]}s"
     return (
         f"{blocks} find a difference of {size}{places} four times in five if it is there (before "
         "any correction); smaller ones may well be missed."
@@ -117,8 +136,3 @@ def varied_text(design: Design) -> str:
                 f"each of {count_text(design.draws, 'draw')} first."
             )
     return varied
-
-
-def _span(values: pd.Series) -> str:
-    low, high = int(values.min()), int(values.max())
-    return f"{low}" if low == high else f"{low}{DASH}{high}"

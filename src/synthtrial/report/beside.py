@@ -19,8 +19,9 @@ from synthtrial.published import Published, PublishedRegimen
 from synthtrial.report.claim import regimen_sizes
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.inference import sign_of
+from synthtrial.report.numbers import between, number
 from synthtrial.report.verdict import readable
-from synthtrial.report.views import SYMBOLS, number
+from synthtrial.report.views import SYMBOLS
 
 
 @dataclass(frozen=True)
@@ -255,11 +256,11 @@ def scores_view(
 
 def _score_cell(row: Mapping[str, Any]) -> ScoreCell:
     low, high, difference = row["low"], row["high"], row["difference"]
-    known, compared = not np.isnan(low), not np.isnan(difference)
+    compared = not np.isnan(difference)
     mark = sign_of(row["difference_low"], row["difference_high"]) if compared else ""
     return ScoreCell(
         number(row["ours"]),
-        f"{number(low)} to {number(high)}" if known else "",
+        between(low, high, signed=False, unknown=""),
         number(row["printed"]),
         f"{SYMBOLS[mark]} {number(difference, signed=True)}" if compared else "",
         mark,

@@ -17,8 +17,8 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, count_text, listing
+from synthtrial.report.numbers import between, number, p_text
 from synthtrial.report.verdict import readable, target_text
-from synthtrial.report.views import number
 from synthtrial.stats.trend import Interaction, Trend, interaction, trend
 
 #: Prevalences nearer to each other than by this factor cannot carry a slope.
@@ -234,8 +234,7 @@ def _between_text(facts: Facts, test: Interaction) -> str:
     if math.isnan(test.p_value):
         return f"Whether it is the same in all training sets cannot be tested: {test.why}."
     freedom = [test.epsilon * df for df in (test.df_regimens, test.df_residual)]
-    p = f"p = {test.p_value:.3f}" if test.p_value >= 0.001 else "p < 0.001"
-    shown = f"F({freedom[0]:.1f}, {freedom[1]:.1f}) = {test.f:.2f}, {p}"
+    shown = f"F({freedom[0]:.1f}, {freedom[1]:.1f}) = {test.f:.2f}, {p_text(test.p_value)}"
     if test.p_value < 1 - facts.design.confidence:
         return f"It is not the same in all training sets: {shown}."
     return f"Without asking for a direction, no difference between training sets is clear: {shown}."
@@ -246,7 +245,7 @@ def _amount(facts: Facts, claim: ArmClaim, test: Trend, step: float) -> tuple[st
     sign = step if test.slope >= 0 else -step
     low, high = sorted((sign * test.low, sign * test.high))
     metric = readable(facts.design.class_metric if claim.classes else facts.design.overall_metric)
-    shown = f"{100 * test.confidence:g} % interval {number(low)} to {number(high)}, n = "
+    shown = f"{100 * test.confidence:g} % interval {between(low, high, signed=False)}, n = "
     return f"{number(sign * test.slope)} {metric}", shown + count_text(test.n, claim.unit)
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
 from synthtrial.report.inference import HIGHER, LOWER, UNTESTED
-from synthtrial.report.views import number
+from synthtrial.report.numbers import number
 
 #: A point of gain.
 POINT = 0.01
@@ -154,7 +154,7 @@ def cost_table(facts: Facts, items: pd.DataFrame, differences: pd.DataFrame) -> 
         ``POINT`` of gain; NaN unless the gain's interval lies above zero).
     """
     design = facts.design
-    scope = "minority" if design.minority else "overall"
+    scope = design.summary_scope
     gains = {
         (row["regimen"], row["arm"]): row
         for row in records(differences[differences.scope == scope])

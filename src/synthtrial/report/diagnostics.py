@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import DASH, Design, Facts, listing, records
-from synthtrial.report.inference import blocks_of, deltas_of
+from synthtrial.report.facts import Design, Facts, listing, records
+from synthtrial.report.inference import deltas_of
+from synthtrial.report.numbers import between, number, p_value
 from synthtrial.report.questions import target_name, targets_of
-from synthtrial.report.tables import Results, groups_of
-from synthtrial.report.views import number
-from synthtrial.stats.assumptions import brown_forsythe, robustness
+from synthtrial.report.tables import Results, blocks_of, groups_of
+from synthtrial.stats.assumptions import robustness, same_spread
 from synthtrial.stats.contrasts import all_pairs
 from synthtrial.stats.welch import welch
 
@@ -32,12 +32,13 @@ def assumptions_table(
         differences: of :func:`synthtrial.report.inference.differences_table`.
 
     Returns:
-        Columns regimen, arm, scope, class_name, spread_p (Brown and Forsythe: the arms have one
-        spread), spread_ratio (largest over smallest), difference, low, high (as in the
-        differences), welch_low, welch_high, welch_p (unpaired, unequal spreads: what the blog's
-        comparison of groups becomes without one spread), p_normal (Shapiro and Wilk, of the
-        differences between blocks), p_signed_rank (Wilcoxon, of no difference), low_without,
-        high_without (range of the difference when any one block is left out), skewness.
+        Columns regimen, arm, scope, class_name, spread_p (Brown and Forsythe, of what blocks and
+        arms leave unexplained: the arms have one spread), spread_ratio (largest over smallest),
+        difference, low, high (as in the differences), welch_low, welch_high, welch_p (of blocks,
+        unpaired, unequal spreads: what the blog's comparison of groups becomes without one spread),
+        p_normal (Shapiro and Wilk, of the differences between blocks), p_signed_rank (Wilcoxon, of
+        no difference), low_without, high_without (range of the difference when any one block is
+        left out), skewness.
     """
     design, rows = facts.design, []
     keyed = {
@@ -48,9 +49,8 @@ def assumptions_table(
         regimen, scope, class_name = group.regimen, group.scope, group.class_name
         if (scope, class_name) not in targets_of(design):
             continue
-        scores = group.by_arm
-        spread = brown_forsythe(list(scores.values()))
         table = blocks_of(group, design)
+        scores, spread = table.by_arm, same_spread(table.values_BA)
         for arm in design.arm_names:
             row = keyed.get((regimen, scope, class_name, arm))
             if row is None:
@@ -102,7 +102,11 @@ def pairs_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
                 "spread": pair.spread,
             }
             for pair in all_pairs(
-                table.values_BA, table.arms, spread=design.spread, confidence=design.confidence
+                table.values_BA,
+                table.arms,
+                spread=design.spread,
+                varying=design.varying_arms,
+                confidence=design.confidence,
             )
         ]
     columns = (
@@ -146,12 +150,12 @@ def assumptions_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, str, 
     lines = []
     for row in records(mine):
         cells = [
-            _p(row["spread_p"]),
-            _p(row["p_normal"]),
+            p_value(row["spread_p"]),
+            p_value(row["p_normal"]),
             _interval(row["difference"], row["low"], row["high"]),
-            _ends(row["welch_low"], row["welch_high"]),
-            _p(row["p_signed_rank"]),
-            _ends(row["low_without"], row["high_without"]),
+            between(row["welch_low"], row["welch_high"]),
+            p_value(row["p_signed_rank"]),
+            between(row["low_without"], row["high_without"]),
         ]
         lines.append((regimen_label(row["regimen"]), str(row["arm"]), cells))
     return lines
@@ -204,18 +208,6 @@ def view_headings() -> Sequence[str]:
     )
 
 
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return DASH
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def _ends(low: float, high: float) -> str:
-    if math.isnan(low):
-        return DASH
-    return f"{number(low, signed=True)} to {number(high, signed=True)}"
-
-
 def _interval(value: float, low: float, high: float) -> str:
     text = number(value, signed=True)
-    return text if math.isnan(low) else f"{text} ({_ends(low, high)})"
+    return text if math.isnan(low) else f"{text} ({between(low, high)})"

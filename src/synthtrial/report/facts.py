@@ -167,7 +167,7 @@ class Design:
         uncertain_text: what it counts as in training, as a predicate.
         primary: the declared question; None where none was declared.
         family: arms that are compared with the baseline together.
-        margin: differences below this do not matter.
+        margin: differences below this do not matter; None where none was declared.
         spread: ``auto``, ``own`` or ``pooled`` (:mod:`synthtrial.stats.contrasts`).
         pilot: blocks that the number of replicates was chosen from by a rule about the width of an
             interval (:mod:`synthtrial.stats.sequential`); None without one.
@@ -228,7 +228,7 @@ class Design:
     uncertain_text: str = "counts as negative"
     primary: Primary | None = None
     family: tuple[str, ...] = ()
-    margin: float = 0.01
+    margin: float | None = None
     spread: Literal["auto", "own", "pooled"] = "auto"
     pilot: int | None = None
     looks: tuple[str, ...] = ()
@@ -262,6 +262,30 @@ class Design:
     def synthetic_arms(self) -> tuple[str, ...]:
         """Names of the arms that add made images."""
         return tuple(arm.name for arm in self.arms if arm.synthetic)
+
+    @property
+    def summary_scope(self) -> str:
+        """Scope that sums up what the study is about: the classes of interest, if it has any."""
+        return "minority" if self.minority else "overall"
+
+    def metric_of(self, scope: str) -> str:
+        """Return the metric of a scope of the tables of results."""
+        return self.overall_metric if scope == "overall" else self.class_metric
+
+    @property
+    def varying_arms(self) -> tuple[str, ...]:
+        """Names of the arms whose images come from another generator in every draw."""
+        return self.synthetic_arms if self.trains_generators and self.draws > 1 else ()
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """Names of the arms that those with made images compete with.
+
+        One on the original data is none: nobody who lacks images could choose it. With the baseline
+        alone there would be nothing but a repetition.
+        """
+        others = [arm.name for arm in self.arms if not arm.synthetic and not arm.original]
+        return () if others == [self.baseline] else tuple(others)
 
     @property
     def filtered_arms(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ number it says why.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.report import tables
 from synthtrial.report.facts import Facts, count_text, records
 from synthtrial.report.missing import OUTCOMES, lacking
-from synthtrial.report.views import number
+from synthtrial.report.numbers import number, p_text
 from synthtrial.stats.rates import association, wilson_interval, worst_case_mean
 
 ENDED = ("done", "stopped", "diverged", "failed")
@@ -144,15 +143,6 @@ def _flag(row: dict[str, Any]) -> str:
     if row["stage"] == "grid":
         return f"{text}: what was chosen there was chosen among fewer."
     return f"{text}: means over what is left flatter it."
-
-
-def p_text(value: float) -> str:
-    """Write a p-value: ``p = 0.012``, ``p < 0.001``."""
-    if math.isnan(value):
-        return "p unknown"
-    return (
-        "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
-    )
 
 
 def worst_case_table(facts: Facts, results: pd.DataFrame) -> pd.DataFrame:

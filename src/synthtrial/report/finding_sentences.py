@@ -9,8 +9,8 @@ from typing import Any
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Design
 from synthtrial.report.inference import EQUAL, HIGHER, LOWER, PRIMARY, UNCLEAR, UNTESTED, sign_of
+from synthtrial.report.numbers import between, number, p_text
 from synthtrial.report.questions import target_name
-from synthtrial.report.views import number
 
 #: More seeds than this are called "more than", as the estimate of their number is a rough one.
 _MANY = 1000
@@ -40,17 +40,17 @@ def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str
             f"{max(_ADVISED, design.replicates + _ADVISED // 2)}` would tell more."
         )
     low, high = float(row["shown_low"]), float(row["shown_high"])
-    between = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    ends = between(low, high)
     corrected = _corrected(design, row)
     if outcome in (HIGHER, LOWER):
         verb = "helps" if outcome == HIGHER else "hurts"
         moved = "higher" if outcome == HIGHER else "lower"
         small = ""
-        if max(abs(low), abs(high)) < design.margin:
+        if design.margin is not None and max(abs(low), abs(high)) < design.margin:
             small = f", though by less than the {design.margin:g} that matters here"
         return (
             f"{place}, {arm} {verb}: {what} is {number(abs(difference))} {moved} than with "
-            f"{baseline} ({between}{corrected}){small}.{_elsewhere(design, row)}"
+            f"{baseline} ({ends}{corrected}){small}.{_elsewhere(design, row)}"
         )
     if outcome == EQUAL and difference == 0 and low == high:
         return (
@@ -60,14 +60,16 @@ def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str
     if outcome == EQUAL:
         return (
             f"{place}, {arm} makes no difference larger than {design.margin:g}: {what} differs by "
-            f"{seen} from {baseline} ({between}).{_elsewhere(design, row)}"
+            f"{seen} from {baseline} ({ends}).{_elsewhere(design, row)}"
         )
     hint = ""
     if sign_of(low, high) != UNCLEAR:
         hint = " The interval lies on one side of zero, but not once all questions are counted."
+    if row["not_worse"] and design.margin is not None:
+        hint += f" It is no worse than {baseline} by {design.margin:g} or more."
     return (
         f"{place}, there are not enough {_units(design, row)} to say whether {arm} helps: {what} "
-        f"differs by {seen} from {baseline}, and {between} is possible.{hint}"
+        f"differs by {seen} from {baseline}, and {ends} is possible.{hint}"
         f"{_more_text(design, row, more)}"
     )
 
@@ -78,7 +80,7 @@ def _corrected(design: Design, row: Mapping[str, Any]) -> str:
     p = float(row["p_holm"])
     if row["role"] != PRIMARY or not several or math.isnan(p):
         return ""
-    return f"; corrected p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+    return f"; corrected {p_text(p)}"
 
 
 def _elsewhere(design: Design, row: Mapping[str, Any]) -> str:
@@ -86,15 +88,15 @@ def _elsewhere(design: Design, row: Mapping[str, Any]) -> str:
     low, high = _widened(row)
     if math.isnan(low):
         return ""
-    between = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    ends = between(low, high)
     if row["outcome"] in (HIGHER, LOWER) and sign_of(low, high) == UNCLEAR:
         return (
             " That holds for this test set; whether it does for other test images cannot be told "
-            f"({between})."
+            f"({ends})."
         )
-    if row["outcome"] == EQUAL and max(abs(low), abs(high)) >= design.margin:
-        return f" For other test images it could be more: {between}."
-    return f" For other test images of the same kind: {between}."
+    if row["outcome"] == EQUAL and max(abs(low), abs(high)) >= (design.margin or 0.0):
+        return f" For other test images it could be more: {ends}."
+    return f" For other test images of the same kind: {ends}."
 
 
 def _widened(row: Mapping[str, Any]) -> tuple[float, float]:

@@ -42,6 +42,10 @@ VERDICTS = {
 }
 
 
+#: What is nearer than this to where it is to be told from, in standard errors, is not told.
+_LEAST_REACH = 1e-3
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is known of one difference.
@@ -55,7 +59,12 @@ class Finding:
         difference, low, high: with the interval of this one alone; None where unknown.
         joint_low, joint_high: with the simultaneous interval.
         p_value, p_corrected: of no difference, alone and corrected for all that is asked.
-        margin: below which differences do not matter.
+        margin: below which differences do not matter; None where none was declared.
+        not_worse: whether it is surely not worse by the margin, all questions counted; with its p
+            value alone, ``p_not_worse``, and that of being equivalent, ``p_equivalent``.
+        effect_size, effect_low, effect_high: the difference in units of its own standard deviation
+            between blocks (Cohen's d_z with Hedges' correction), with its interval.
+        detectable: the smallest difference that so many blocks find four times in five.
         both_low, both_high, both_holds: the interval over other test sets as well, and what it
             holds; None and empty where the test set's own error is unknown.
         floor: width that this interval cannot go below, however many seeds.
@@ -75,24 +84,31 @@ class Finding:
     outcome: str
     verdict: str
     sentence: str
-    difference: float | None
-    low: float | None
-    high: float | None
-    joint_low: float | None
-    joint_high: float | None
-    p_value: float | None
-    p_corrected: float | None
-    margin: float
-    both_low: float | None
-    both_high: float | None
-    both_holds: str
-    floor: float | None
-    blocks: int
-    unit: str
-    df: int
-    n: int
-    more: int | None
-    stamps: tuple[str, ...]
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    joint_low: float | None = None
+    joint_high: float | None = None
+    p_value: float | None = None
+    p_corrected: float | None = None
+    margin: float | None = None
+    not_worse: bool = False
+    p_not_worse: float | None = None
+    p_equivalent: float | None = None
+    effect_size: float | None = None
+    effect_low: float | None = None
+    effect_high: float | None = None
+    detectable: float | None = None
+    both_low: float | None = None
+    both_high: float | None = None
+    both_holds: str = ""
+    floor: float | None = None
+    blocks: int = 0
+    unit: str = "replicate"
+    df: int = 0
+    n: int = 0
+    more: int | None = None
+    stamps: tuple[str, ...] = ()
 
 
 def findings(facts: Facts, differences: pd.DataFrame) -> list[Finding]:
@@ -135,7 +151,6 @@ def _absent(design: Design, regimen: float) -> Finding:
     """Return the primary finding of a training set where nothing can be compared."""
     assert design.primary is not None
     asked, baseline = design.primary, design.baseline
-    of_class = asked.scope != "overall"
     what = target_name(design, asked.scope, asked.class_name)
     sentence = (
         f"With {regimen_label(regimen)} of the training images, {asked.arm} cannot be compared "
@@ -148,28 +163,12 @@ def _absent(design: Design, regimen: float) -> Finding:
         baseline=baseline,
         scope=asked.scope,
         class_name=asked.class_name,
-        metric=design.class_metric if of_class else design.overall_metric,
+        metric=design.metric_of(asked.scope),
         outcome=MISSING,
         verdict=VERDICTS[MISSING],
         sentence=sentence,
-        difference=None,
-        low=None,
-        high=None,
-        joint_low=None,
-        joint_high=None,
-        p_value=None,
-        p_corrected=None,
         margin=design.margin,
-        both_low=None,
-        both_high=None,
-        both_holds="",
-        floor=None,
-        blocks=0,
         unit="draw" if design.draws > 1 else "replicate",
-        df=0,
-        n=0,
-        more=None,
-        stamps=(),
     )
 
 
@@ -192,12 +191,13 @@ def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
     wider = max(1.0, float(joint / alone)) if inside else 1.0
     asked = float(row["questions"])
     alpha = (1.0 - design.confidence) / (1.0 if math.isnan(asked) else asked)
-    # Below the margin both one-sided tests must succeed: nine times in ten each.
-    aims = ((size, 0.8), (design.margin - size, 0.9))
+    aims = [(size, 0.8)]
+    if design.margin is not None:  # both one-sided tests must succeed: nine times in ten each
+        aims.append((design.margin - size, 0.9))
     needed = [
         blocks_for_difference(deviation * wider, reach, alpha=alpha, power=power)
         for reach, power in aims
-        if reach > 1e-3 * design.margin
+        if reach > _LEAST_REACH * error
     ]
     if not needed:
         return None
@@ -226,6 +226,13 @@ def _finding(design: Design, row: Mapping[str, Any]) -> Finding:
         p_value=_known(row["p_value"]),
         p_corrected=_known(row["p_holm"]),
         margin=design.margin,
+        not_worse=bool(row["not_worse"]),
+        p_not_worse=_known(row["p_not_worse"]),
+        p_equivalent=_known(row["p_equivalent"]),
+        effect_size=_known(row["effect_size"]),
+        effect_low=_known(row["effect_low"]),
+        effect_high=_known(row["effect_high"]),
+        detectable=_known(row["detectable"]),
         both_low=_known(row["both_low"]),
         both_high=_known(row["both_high"]),
         both_holds=str(row["both_holds"]),

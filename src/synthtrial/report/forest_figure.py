@@ -73,7 +73,8 @@ def _panel(facts: Facts, rows: pd.DataFrame, title: str, slug: str) -> Panel:
                 mfc=style.colour if clear else PAPER,
             )
         axes.axvline(0.0, color=MUTED, lw=1.0, zorder=0)
-        axes.axvspan(-design.margin, design.margin, color=SHADE, alpha=0.35, lw=0, zorder=-1)
+        if design.margin is not None:
+            axes.axvspan(-design.margin, design.margin, color=SHADE, alpha=0.35, lw=0, zorder=-1)
         axes.set_yticks([p for p, _ in ticks], [text for _, text in ticks], fontsize=8.5)
         axes.set_ylim(place - 0.8, 0.0)
         axes.grid(axis="y", visible=False)

@@ -20,9 +20,9 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
 from synthtrial.report.inference import differences_table
+from synthtrial.report.numbers import between, number
 from synthtrial.report.sides import MINORITY, side_metric, sides, stamps_of
 from synthtrial.report.verdict import readable
-from synthtrial.report.views import number
 from synthtrial.stats.pooled import student_quantile
 
 #: Figures of quality that are set beside the gain, with what they are called.
@@ -203,8 +203,7 @@ def _shown(row: Mapping[str, Any]) -> str:
     value = number(float(row["difference"]), signed=True)
     if math.isnan(row["low"]):
         return value
-    low, high = (number(float(row[end]), signed=True) for end in ("low", "high"))
-    return f"{value}, {low} to {high}"
+    return f"{value}, {between(float(row['low']), float(row['high']))}"
 
 
 def _rank_text(found: Sequence[RankCorrelation]) -> list[str]:

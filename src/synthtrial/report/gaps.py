@@ -17,8 +17,9 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, listing, records
 from synthtrial.report.inference import HIGHER, LOWER, UNCLEAR, differences_table
+from synthtrial.report.numbers import between, number
 from synthtrial.report.tables import reported_trials, results_table
-from synthtrial.report.views import colour_of, number, symbol_of
+from synthtrial.report.views import colour_of, symbol_of
 
 _PLACE = {"scope": "gap", "class_name": "", "metric": "validation minus training loss"}
 
@@ -101,12 +102,10 @@ def _cell(row: Mapping[str, Any], compared: bool) -> GapCell:
         symbol = symbol_of(mark, row["difference_low"], row["difference_high"])
         difference = f"{symbol} {number(row['difference'], signed=True)}"
         if not math.isnan(row["difference_low"]):
-            ends = [number(row[f"difference_{end}"], signed=True) for end in ("low", "high")]
-            difference += f" ({ends[0]} to {ends[1]})"
-    known = not math.isnan(row["low"])
+            difference += f" ({between(row['difference_low'], row['difference_high'])})"
     return GapCell(
         number(row["gap"]),
-        f"{number(row['low'])} to {number(row['high'])}" if known else "no interval",
+        between(row["low"], row["high"], signed=False, unknown="no interval"),
         difference,
         mark,
         "" if math.isnan(row["printed"]) else f"printed {row['printed']:g}",

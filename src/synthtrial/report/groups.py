@@ -48,13 +48,10 @@ class Group:
         return {name: getattr(self, name) for name in names}
 
     @property
-    def by_arm(self) -> dict[str, NDArray[np.float64]]:
-        """The scores of each arm that has any, in the order of names."""
+    def sizes(self) -> dict[str, int]:
+        """The number of scores of each arm."""
         sizes = np.bincount(self.arms.codes, minlength=self.arms.names.size)
-        parts = np.split(self.value_N, np.cumsum(sizes)[:-1])
-        return {
-            str(arm): part for arm, part in zip(self.arms.names, parts, strict=True) if part.size
-        }
+        return {str(arm): int(size) for arm, size in zip(self.arms.names, sizes, strict=True)}
 
 
 @dataclass(frozen=True)

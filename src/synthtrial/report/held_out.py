@@ -15,8 +15,8 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, count_text, listing, records
+from synthtrial.report.numbers import number
 from synthtrial.report.verdict import readable
-from synthtrial.report.views import number
 from synthtrial.stats.held_out import Combined, combine, floor_width
 
 if TYPE_CHECKING:

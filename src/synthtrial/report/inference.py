@@ -4,7 +4,8 @@ What is independent is a block (:func:`synthtrial.stats.blocks.block_table`). Of
 question nothing is asked but itself, at each of its regimens: its p values are corrected for those
 (Holm). Everything else is exploratory: the arms of the family are compared with the baseline
 together (Dunnett), and p values are corrected over regimens and classes of interest on top (Holm by
-families).
+families). Arms with made images are compared with each arm without such as one family again, so
+that the best of these may be picked by its scores.
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from synthtrial.report.facts import Design, Facts, records
 from synthtrial.report.groups import Group
-from synthtrial.report.tables import Results, cell_stamps, groups_of, order_stamps
-from synthtrial.stats.blocks import BlockTable, block_table
+from synthtrial.report.tables import (
+    Results,
+    blocks_of,
+    cell_stamps,
+    groups_of,
+    order_stamps,
+)
+from synthtrial.stats.blocks import BlockTable
 from synthtrial.stats.contrasts import OWN_FROM, Comparison, compare
 from synthtrial.stats.equivalence import effect_size, equivalence
 from synthtrial.stats.multiplicity import holm
@@ -57,6 +64,7 @@ COLUMNS = [
     "p_holm",
     "questions",
     "outcome",
+    "not_worse",
     "p_not_worse",
     "p_equivalent",
     "effect_size",
@@ -74,7 +82,7 @@ COLUMNS = [
 
 
 def differences_table(
-    facts: Facts, results: Results | None = None, baselines: Sequence[str] | None = None
+    facts: Facts, results: Results | None = None, *, rivals: bool = False
 ) -> pd.DataFrame:
     """Return the difference of each arm from the baseline.
 
@@ -82,8 +90,8 @@ def differences_table(
         facts: the study.
         results: of :func:`synthtrial.report.tables.long_results` or ``grouped_results``, or a frame
             of the same columns.
-        baselines: arms to compare with; by default the study's baseline. What is corrected for its
-            number is the comparisons with that one only.
+        rivals: whether each arm with made images is compared with each other arm that makes none
+            as well in the summary, in rows whose ``baseline`` that is.
 
     Returns:
         Columns regimen, arm, baseline, scope, class_name, metric, role (``primary`` or
@@ -95,51 +103,43 @@ def differences_table(
         p_holm (corrected over regimens, targets and classes as well: what decides ``outcome``),
         questions (families that are corrected for), outcome
         (``higher``, ``lower``, ``equal``: surely smaller than the margin, ``unclear``,
-        ``untested``), p_not_worse, p_equivalent (one-sided tests against the margin), effect_size,
+        ``untested``), not_worse (whether it is surely not worse by the margin, all questions
+        counted), p_not_worse, p_equivalent (one-sided tests against the margin), effect_size,
         effect_low, effect_high (in units of the spread of the difference between blocks),
         detectable (the smallest difference that so many blocks find four times in five), blocks,
         unit (``draw`` or ``replicate``), higher_in (blocks), n (replicates), spread, varies_with,
         stamps (of either arm).
     """
     design = facts.design
-    baselines = (design.baseline,) if baselines is None else baselines
     stamps = cell_stamps(facts)
     rows = []
     for group in groups_of(facts, results):
         regimen, scope, class_name = group.regimen, group.scope, group.class_name
         table = blocks_of(group, design)
-        sizes = {arm: scores.size for arm, scores in group.by_arm.items()}
-        for baseline in baselines:
-            joint = baseline == design.baseline and _is_shown(design, scope, class_name)
-            for found in _comparisons(table, design, baseline, joint):
-                touched = [stamps.get((n, regimen), "").split(",") for n in (found.arm, baseline)]
-                place = {
-                    **group.place,
-                    "stamps": ",".join(order_stamps({s for part in touched for s in part if s})),
-                    "role": EXPLORATORY,
-                    "unit": table.unit,
-                    "varies_with": "draw and seed" if table.unit == "draw" else "seed",
-                    "n": min(sizes[found.arm], sizes[baseline]),
-                }
-                primary = _is_primary(design, found, regimen, scope, class_name)
-                if primary:
-                    found = _primary(design, found, table)
-                    place["role"] = PRIMARY
-                rows.append(place | _row(found, design.margin, joint=not primary))
+        picked = rivals and scope == design.summary_scope
+        for found in _comparisons(table, design, _is_shown(design, scope, class_name), picked):
+            pair = (found.arm, found.baseline)
+            touched = [stamps.get((name, regimen), "").split(",") for name in pair]
+            place = {
+                **group.place,
+                "stamps": ",".join(order_stamps({s for part in touched for s in part if s})),
+                "role": EXPLORATORY,
+                "unit": table.unit,
+                "varies_with": "draw and seed" if table.unit == "draw" else "seed",
+                "n": min(group.sizes[name] for name in pair),
+            }
+            primary = _is_primary(design, found, group)
+            if primary:
+                found = _primary(design, found, table)
+                place["role"] = PRIMARY
+            rows.append(place | _row(found, design.margin, joint=not primary))
     found_rows = pd.DataFrame(rows, columns=[c for c in COLUMNS if c not in _LATER])
     return _decided(found_rows, design)
 
 
-_LATER = ("p_holm", "questions", "outcome")
+_LATER = ("p_holm", "questions", "outcome", "not_worse")
 #: Scopes whose differences are those of scores.
 _SCORES = ("overall", "minority", "class", "all", "majority")
-
-
-def blocks_of(group: Group, design: Design) -> BlockTable:
-    """Lay the scores of one regimen and target out by blocks and arms."""
-    unit: Literal["draw", "replicate"] = "draw" if design.draws > 1 else "replicate"
-    places = (group.arms, group.draws, group.replicates)
-    return block_table(group.value_N, *places, design.arm_names, unit)
 
 
 def _is_shown(design: Design, scope: str, class_name: str) -> bool:
@@ -147,38 +147,50 @@ def _is_shown(design: Design, scope: str, class_name: str) -> bool:
     return scope != "class" or class_name in design.minority
 
 
-def _comparisons(table: BlockTable, design: Design, baseline: str, joint: bool) -> list[Comparison]:
+def _comparisons(table: BlockTable, design: Design, joint: bool, rivals: bool) -> list[Comparison]:
     """Compare each arm with the baseline: those of the family together, and the rest together."""
+    baseline = design.baseline
     others = [arm for arm in table.arms if arm != baseline]
     family = [arm for arm in others if _in_family(design, arm)]
     rest = [arm for arm in others if arm not in family]
     groups = [[(arm, baseline) for arm in part] for part in (family, rest)]
     if not joint:
         groups = [[(arm, baseline)] for arm in others]
-    found = {
-        c.arm: c
-        for pairs in groups
-        if pairs
-        for c in compare(
-            table.values_BA, table.arms, pairs, spread=design.spread, confidence=design.confidence
-        )
-    }
-    return [found[arm] for arm in others if arm in found]
+    found = {c.arm: c for pairs in groups for c in _compare(table, design, pairs)}
+    ordered = [found[arm] for arm in others if arm in found]
+    if rivals:
+        # The baseline may be picked as the best rival too, so its pairs count.
+        pairs = [(arm, rival) for arm in design.synthetic_arms for rival in design.rivals]
+        ordered += [c for c in _compare(table, design, pairs) if c.baseline != baseline]
+    return ordered
+
+
+def _compare(
+    table: BlockTable, design: Design, pairs: Sequence[tuple[str, str]]
+) -> list[Comparison]:
+    """Compare pairs of arms as one family with the spread that the study's design calls for."""
+    return compare(
+        table.values_BA,
+        table.arms,
+        pairs,
+        spread=design.spread,
+        varying=design.varying_arms,
+        confidence=design.confidence,
+    )
 
 
 def _in_family(design: Design, arm: str) -> bool:
     return not design.family or arm in design.family
 
 
-def _is_primary(
-    design: Design, found: Comparison, regimen: float, scope: str, class_name: str
-) -> bool:
+def _is_primary(design: Design, found: Comparison, group: Group) -> bool:
     asked = design.primary
     return (
         asked is not None
         and (asked.arm, design.baseline) == (found.arm, found.baseline)
-        and (asked.scope, asked.class_name) == (scope, class_name)
-        and regimen in asked.regimens
+        and (asked.scope, asked.class_name) == (group.scope, group.class_name)
+        and group.metric == design.metric_of(asked.scope)
+        and group.regimen in asked.regimens
     )
 
 
@@ -249,7 +261,7 @@ def deltas_of(
     return table.blocks[known], delta_B[known]
 
 
-def _row(found: Comparison, margin: float, *, joint: bool) -> dict[str, Any]:
+def _row(found: Comparison, margin: float | None, *, joint: bool) -> dict[str, Any]:
     against = equivalence(found.estimate, found.standard_error, max(found.df, 0), margin)
     size = effect_size(found.estimate, found.standard_error, found.n, found.confidence, df=found.df)
     return {
@@ -288,12 +300,12 @@ def _detectable(found: Comparison) -> float:
 def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     """Correct p values over regimens and classes, and say what each row shows."""
     table = table.copy()
-    for column in ("p_holm", "equal_holm", "questions"):
+    for column in ("p_holm", "questions", *_AGAINST_MARGIN.values()):
         table[column] = np.nan
     inside = [_in_family(design, arm) for arm in table.arm]
     asked_of = table.scope.where(~table.scope.isin(("overall", "minority", "class")), EXPLORATORY)
     family = np.where(inside, asked_of, asked_of + ", other arms")
-    family = np.where(table.baseline == design.baseline, family, "")
+    family = np.where(table.baseline == design.baseline, family, asked_of + ", rivals")
     family = np.where(table.role == PRIMARY, PRIMARY, family)
     shown = [_is_shown(design, row["scope"], row["class_name"]) for row in records(table)]
     for name in {label for label in family if label}:
@@ -304,19 +316,33 @@ def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
         single = name == PRIMARY  # one question a regimen, so nothing is adjusted within
         p = table.p_value[mine] if single else table.p_adjusted[mine]
         table.loc[mine, "p_holm"] = holm(p.to_numpy(dtype=float), asked)
-        equal = table.p_equivalent[mine].to_numpy(dtype=float)
-        if not single:
-            sizes = pd.Series(asked).map(pd.Series(asked).value_counts()).to_numpy()
-            equal = np.minimum(equal * sizes, 1.0)  # Bonferroni within the family
-        table.loc[mine, "equal_holm"] = holm(equal, asked)
-    # The margin is one of scores, and of no other figures that are compared like them.
-    table["equal_holm"] = table.equal_holm.where(table.scope.isin(_SCORES), 1.0)
+        for alone, corrected in _AGAINST_MARGIN.items():
+            p = table[alone][mine].to_numpy(dtype=float)
+            if not single:
+                sizes = pd.Series(asked).map(pd.Series(asked).value_counts()).to_numpy()
+                p = np.minimum(p * sizes, 1.0)  # Bonferroni within the family
+            table.loc[mine, corrected] = holm(p, asked)
+    for corrected in _AGAINST_MARGIN.values():
+        # The margin is one of scores, and of no other figures that are compared like them.
+        table[corrected] = table[corrected].where(table.scope.isin(_SCORES), 1.0)
     alpha = 1.0 - design.confidence
-    table["outcome"] = [outcome_of(row, alpha, design.margin) for row in records(table)]
+    rows = records(table)
+    table["outcome"] = [outcome_of(row, alpha, design.margin) for row in rows]
+    table["not_worse"] = [_is_not_worse(row, alpha, design.margin) for row in rows]
     return table[COLUMNS]
 
 
-def outcome_of(row: dict[str, Any], alpha: float, margin: float) -> str:
+#: One-sided tests against the margin, and the columns of what they are once corrected.
+_AGAINST_MARGIN = {"p_equivalent": "equal_holm", "p_not_worse": "not_worse_holm"}
+
+
+def _is_not_worse(row: dict[str, Any], alpha: float, margin: float | None) -> bool:
+    """Whether a difference is surely no loss that matters; its shown interval says so as well."""
+    p = row["p_not_worse"] if math.isnan(row["not_worse_holm"]) else row["not_worse_holm"]
+    return margin is not None and p < alpha and row["shown_low"] > -margin
+
+
+def outcome_of(row: dict[str, Any], alpha: float, margin: float | None) -> str:
     """Say what a difference shows, from its corrected p values where it has any.
 
     Args:
@@ -324,7 +350,7 @@ def outcome_of(row: dict[str, Any], alpha: float, margin: float) -> str:
             p_equivalent, equal_holm.
         alpha: probability of a false alarm.
         margin: differences below this do not matter; no difference is said only where the shown
-            interval lies within it as well.
+            interval lies within it as well, and never without one.
     """
     if math.isnan(row["low"]):
         return UNTESTED
@@ -337,8 +363,10 @@ def outcome_of(row: dict[str, Any], alpha: float, margin: float) -> str:
     if p < alpha:
         return HIGHER if row["difference"] > 0 else LOWER
     equal = row["p_equivalent"] if math.isnan(row["equal_holm"]) else row["equal_holm"]
+    if margin is None or not equal < alpha:
+        return UNCLEAR
     inside = max(abs(row["shown_low"]), abs(row["shown_high"])) < margin
-    return EQUAL if equal < alpha and inside else UNCLEAR
+    return EQUAL if inside else UNCLEAR
 
 
 def sign_of(low: float, high: float) -> str:

@@ -10,8 +10,8 @@ from synthtrial.audit import Audit, audit
 from synthtrial.audit.counts import percent
 from synthtrial.published import Published
 from synthtrial.report.facts import MINUS, count_text, listing
+from synthtrial.report.numbers import number
 from synthtrial.report.verdict import readable
-from synthtrial.report.views import number
 
 
 @dataclass(frozen=True)

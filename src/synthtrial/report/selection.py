@@ -14,7 +14,7 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Design, Facts, count_text, listing, records
-from synthtrial.report.views import number
+from synthtrial.report.numbers import between, number
 from synthtrial.stats.blocks import fit_blocks
 from synthtrial.stats.pooled import Interval
 from synthtrial.stats.selection import (
@@ -226,9 +226,8 @@ def optimism_text(found: Optimism | None) -> str:
     cells = count_text(found.cells, "cell")
     text = f"{size} {way} in the grid than in fresh replicates, on average over {cells}"
     if found.interval is not None:
-        low, high = (number(x, signed=True) for x in (found.interval.low, found.interval.high))
-        text += f" ({100 * found.interval.confidence:g} % interval {low} to {high}, over "
-        text += f"{found.unit})"
+        ends = between(found.interval.low, found.interval.high)
+        text += f" ({100 * found.interval.confidence:g} % interval {ends}, over {found.unit})"
     return text
 
 

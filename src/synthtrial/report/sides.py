@@ -19,6 +19,7 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
+from synthtrial.report.numbers import between, number
 from synthtrial.report.tables import (
     GROUPS_UNKNOWN,
     PROVISIONAL,
@@ -27,7 +28,7 @@ from synthtrial.report.tables import (
     reported_trials,
 )
 from synthtrial.report.verdict import readable
-from synthtrial.report.views import number, symbol_of
+from synthtrial.report.views import symbol_of
 from synthtrial.stats.trend import Trend, trend
 
 #: Scopes of :func:`sides`, in their order.
@@ -297,10 +298,9 @@ def _sentence(facts: Facts, item: DoseTrend) -> str:
     if math.isnan(test.low):
         return f"{supposed}: cannot be told, {test.why}."
     name = readable(_metric(facts, hypothesis))
-    low, high = (number(STEP * end, signed=True) for end in (test.low, test.high))
     shown = (
         f"{name} {number(STEP * test.slope, signed=True)} for each {STEP} made images "
-        f"({100 * test.confidence:g} % interval {low} to {high}, "
+        f"({100 * test.confidence:g} % interval {between(STEP * test.low, STEP * test.high)}, "
         f"n = {count_text(test.n, item.unit)})"
     )
     if test.low <= 0 <= test.high:
@@ -375,6 +375,5 @@ def _cell(mean: dict[str, Any] | None, apart: dict[str, Any] | None) -> SideCell
     mark, low, high = apart["outcome"], apart["shown_low"], apart["shown_high"]
     text = f"{symbol_of(mark, low, high)} {number(apart['difference'], signed=True)}"
     if not math.isnan(low):
-        ends = [number(end, signed=True) for end in (low, high)]
-        text += f" ({ends[0]} to {ends[1]})"
+        text += f" ({between(low, high)})"
     return SideCell(value, text, mark)

@@ -12,14 +12,15 @@ each class.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from synthtrial.report.facts import TERMINAL, Facts
+from synthtrial.report.facts import TERMINAL, Design, Facts
 from synthtrial.report.groups import Group, by_column, by_target
 from synthtrial.stats.assumptions import brown_forsythe
+from synthtrial.stats.blocks import BlockTable, block_table
 from synthtrial.stats.pooled import interval, pooled_variance
 
 if TYPE_CHECKING:
@@ -129,23 +130,32 @@ def groups_of(facts: Facts, results: Results | None) -> Iterable[Group]:
     return grouped_results(facts) if results is None else results
 
 
+def blocks_of(group: Group, design: Design) -> BlockTable:
+    """Lay the scores of one regimen and target out by blocks and arms."""
+    unit: Literal["draw", "replicate"] = "draw" if design.draws > 1 else "replicate"
+    places = (group.arms, group.draws, group.replicates)
+    return block_table(group.value_N, *places, design.arm_names, unit)
+
+
 def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
     """Return mean and pooled interval of every cell and target.
 
-    The variance is pooled over the arms of one regimen and target; whether these have one spread
-    is tested (Brown and Forsythe), and each mean has the interval from its own spread beside it.
+    Each arm is a group of what is independent: of replicates or, where several share a draw, of the
+    means of these draws. The variance is pooled over the arms of one regimen and target; whether
+    these have one spread is tested (Brown and Forsythe), and each mean has the interval from its
+    own spread beside it.
 
     Returns:
-        Columns regimen, arm, scope, class_name, metric, mean, low, high, half_width, n, df,
-        pooled_sd, spread_p (small where the arms' spreads differ), own_low, own_high (with n - 1
-        degrees of freedom), best (no arm of the regimen has a higher mean; one on the original
-        data does not count), stamps.
+        Columns regimen, arm, scope, class_name, metric, mean, low, high, half_width, n
+        (replicates), blocks (draws or replicates), df, pooled_sd, spread_p (small where the arms'
+        spreads differ), own_low, own_high (with blocks - 1 degrees of freedom), best (no arm of the
+        regimen has a higher mean; one on the original data does not count), stamps.
     """
     confidence = facts.design.confidence
     stamps = cell_stamps(facts)
     rows = []
     for group in groups_of(facts, results):
-        values = group.by_arm
+        values, sizes = blocks_of(group, facts.design).by_arm, group.sizes
         pooled = pooled_variance(list(values.values()))
         spread_p = brown_forsythe(list(values.values())).p_value
         denied = {arm.name for arm in facts.design.arms if arm.original}
@@ -154,7 +164,7 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
         for arm in facts.design.arm_names:
             if arm not in values:
                 continue
-            mean, n = float(values[arm].mean()), len(values[arm])
+            mean, n = float(values[arm].mean()), values[arm].size
             found = interval(mean, n, pooled, confidence)
             own = interval(mean, n, pooled_variance([values[arm]]), confidence)
             rows.append(
@@ -165,7 +175,8 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
                     "low": found.low if found else np.nan,
                     "high": found.high if found else np.nan,
                     "half_width": found.half_width if found else np.nan,
-                    "n": n,
+                    "n": sizes[arm],
+                    "blocks": n,
                     "df": pooled.df,
                     "pooled_sd": pooled.deviation,
                     "spread_p": spread_p,
@@ -176,8 +187,8 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
                 }
             )
     columns = (
-        "regimen arm scope class_name metric mean low high half_width n df pooled_sd spread_p "
-        "own_low own_high best stamps"
+        "regimen arm scope class_name metric mean low high half_width n blocks df pooled_sd "
+        "spread_p own_low own_high best stamps"
     )
     return pd.DataFrame(rows, columns=columns.split())
 

@@ -52,9 +52,8 @@ class Answer:
     Attributes:
         arm, regimen: the cell.
         minority, overall: against the baseline.
-        rival: mean over the minority classes against the best arm that makes no images, which may
-            be the baseline; missing where the baseline is the only one. An arm on the original data
-            is none: nobody who lacks images could choose it.
+        rival: mean over the minority classes against the best arm that makes no images
+            (``Design.rivals``), which may be the baseline; missing where there is none.
     """
 
     arm: str
@@ -67,18 +66,16 @@ class Answer:
 def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[Answer]:
     """Return the answer of each synthetic arm at each regimen, in the study's order."""
     design = facts.design
-    scope = "minority" if design.minority else "overall"
+    scope = design.summary_scope
     targets = results[results.scope.isin([scope, "overall"])]
-    table = differences_table(facts, targets, design.arm_names)
-    others = [arm.name for arm in design.arms if not arm.synthetic and not arm.original]
+    table = differences_table(facts, targets, rivals=True)
     found: list[Answer] = []
     for regimen in design.regimens:
         here = means[
             (means.regimen == regimen) & (means.scope == scope) & (means.class_name == "")
         ].set_index("arm")["mean"]
-        ranked = here.reindex(others).dropna().sort_values(ascending=False, kind="stable")
-        # With the baseline alone there would be nothing but a repetition.
-        rival = str(ranked.index[0]) if len(ranked) and others != [design.baseline] else ""
+        ranked = here.reindex(design.rivals).dropna().sort_values(ascending=False, kind="stable")
+        rival = str(ranked.index[0]) if len(ranked) else ""
         found += [
             Answer(
                 arm,
@@ -161,7 +158,7 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
         one = len(design.synthetic_arms) == 1
         start = "Yes, they helped" if one else f"Yes, {arm} helped"
         gains = [answer.minority.high for answer in found if answer.minority.outcome == HIGHER]
-        if max(gains) < design.margin:
+        if design.margin is not None and max(gains) < design.margin:
             start = f"They helped less than matters ({design.margin:g})"
         words.append(
             f"{start} at {'every regimen' if everywhere else listing(higher)}: "
@@ -180,9 +177,10 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
             f"difference from {design.baseline} cannot be told from zero."
         )
     if equal:
+        small = "it is the same" if design.margin is None else f"it is below {design.margin:g}"
         words.append(
-            f"At {_places(equal, found)} {subject} made no difference in {what} that matters: it "
-            f"is below {design.margin:g}."
+            f"At {_places(equal, found)} {subject} made no difference in {what} that matters: "
+            f"{small}."
         )
     if unclear and (higher or lower):
         words.append(f"At {listing(unclear)} there is no clear difference.")
@@ -236,7 +234,7 @@ def _rival_sentences(facts: Facts, subject: str, found: Sequence[Answer]) -> lis
         else:
             pairs = [f"{a.rival.against} at {regimen_label(a.regimen)}" for a in mine]
             parts.append(f"{verb} {listing(pairs)}")
-    return [f"Against {best}, picked by the same scores, {subject} {listing(parts)}.", *sentences]
+    return [f"Against {best}, with all such pairs counted, {subject} {listing(parts)}.", *sentences]
 
 
 def _where(findings: dict[float, Finding], outcome: str) -> list[str]:

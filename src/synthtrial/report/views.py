@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import DASH, MINUS, Design, Facts, Picture, records
+from synthtrial.report.facts import Design, Facts, Picture, records
 from synthtrial.report.inference import (
     EQUAL,
     HIGHER,
@@ -25,6 +25,7 @@ from synthtrial.report.inference import (
     UNTESTED,
     sign_of,
 )
+from synthtrial.report.numbers import between, number, span
 from synthtrial.report.style import VARIABLES
 from synthtrial.report.verdict import Answer, Finding, readable
 
@@ -38,7 +39,8 @@ WORDS = {
     UNCLEAR: "no clear difference",
     UNTESTED: "untested",
 }
-SYMBOLS = {HIGHER: "▲", LOWER: "▼", EQUAL: "=", UNCLEAR: "≈", UNTESTED: "?", MISSING: "?"}
+SYMBOLS = {HIGHER: "▲", LOWER: "▼", EQUAL: "=", UNCLEAR: "?", UNTESTED: "?", MISSING: "?"}
+_NO_INTERVAL = "no interval"
 #: Spreads of arms are called unlike below this p value.
 UNLIKE = 0.05
 #: Of an interval that is clear of zero, but not once corrected for regimens and classes.
@@ -170,14 +172,6 @@ def colour_of(colour: str) -> str:
     return f"var({VARIABLES[colour]})"
 
 
-def number(value: float, *, signed: bool = False) -> str:
-    """Write a score with three decimals and a true minus sign."""
-    if math.isnan(value):
-        return DASH
-    value = 0.0 if round(value, 3) == 0 else value
-    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", MINUS)
-
-
 def symbol_of(outcome: str, low: float, high: float) -> str:
     """Return the mark of a difference with its simultaneous interval."""
     hint = HINTS.get(sign_of(low, high), "") if outcome == UNCLEAR else ""
@@ -225,8 +219,8 @@ def results_view(
                     arm,
                     colour_of(colours[arm]),
                     cells,
-                    _common([cell.n for cell in cells if cell] or [0]),
-                    _common([cell.df for cell in cells if cell]),
+                    span([cell.n for cell in cells if cell] or [0]),
+                    span([cell.df for cell in cells if cell]),
                     stamps,
                     reasons,
                     lost if present else "",
@@ -241,10 +235,10 @@ def results_view(
 def _mean_cell(row: Mapping[str, object]) -> CellView:
     low, high, n, df = _floats(row, "low", "high", "n", "df")
     best = bool(row["best"])
-    interval = f"{number(low)} to {number(high)}" if not math.isnan(low) else "no interval"
+    interval = between(low, high, signed=False, unknown=_NO_INTERVAL)
     spread_p, own_low, own_high = _floats(row, "spread_p", "own_low", "own_high")
     if spread_p < UNLIKE and not math.isnan(own_low):
-        interval += f" † {number(own_low)} to {number(own_high)}"
+        interval += f" † {between(own_low, own_high, signed=False)}"
     return CellView(
         number(_floats(row, "mean")[0]),
         interval,
@@ -260,9 +254,7 @@ def _difference_cell(row: Mapping[str, object]) -> CellView:
     outcome = str(row["outcome"])
     return CellView(
         number(difference, signed=True),
-        f"{number(low, signed=True)} to {number(high, signed=True)}"
-        if not math.isnan(low)
-        else "no interval",
+        between(low, high, unknown=_NO_INTERVAL),
         outcome,
         symbol_of(outcome, low, high),
         int(n),
@@ -272,13 +264,6 @@ def _difference_cell(row: Mapping[str, object]) -> CellView:
 
 def _floats(row: Mapping[str, object], *names: str) -> list[float]:
     return [float(str(row[name])) for name in names]
-
-
-def _common(numbers: Sequence[int]) -> str:
-    if not numbers:
-        return DASH
-    low, high = min(numbers), max(numbers)
-    return f"{low}" if low == high else f"{low}{DASH}{high}"
 
 
 def answer_view(
@@ -325,7 +310,7 @@ def _forest(finding: Finding, reach: float, than: str = "") -> ForestView | None
         return 50.0 + 48.0 * value / reach
 
     known = not math.isnan(finding.low)
-    interval = f" ({number(finding.low, signed=True)} to {number(finding.high, signed=True)})"
+    interval = f" ({between(finding.low, finding.high)})"
     return ForestView(
         WORDS[finding.outcome],
         finding.outcome,

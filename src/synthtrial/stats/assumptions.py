@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from synthtrial.stats.blocks import Labels, fit_blocks
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -84,6 +86,34 @@ def brown_forsythe(groups: Sequence[ArrayLike]) -> BrownForsythe:
     between = sum(part.size * float(part.mean() - middle) ** 2 for part in distances)
     f = (between / df_groups) / (within / df_residual)
     return BrownForsythe(f, df_groups, df_residual, float(fdtrc(df_groups, df_residual, f)), ratio)
+
+
+def same_spread(values_BA: ArrayLike) -> BrownForsythe:
+    """Test that arms have one spread within blocks, from what blocks and arms leave unexplained.
+
+    What all arms of a block share would hide it otherwise: the model's residuals are compared
+    instead of the values. As the residuals of a block add up to zero the test errs less often than
+    it says; of two arms they mirror each other, and nothing can be told.
+
+    Args:
+        values_BA: one value for each block and arm; NaN where there is none.
+
+    Returns:
+        NaN with fewer than three arms or without a spread.
+    """
+    values = np.asarray(values_BA, dtype=np.float64)
+    values = values[:, ~np.all(np.isnan(values), axis=0)]
+    values = values[(~np.isnan(values)).sum(axis=1) > 1]  # a single value is its block
+    if values.shape[1] < 3 or not len(values):
+        return brown_forsythe([])
+    block_N, arm_N = np.nonzero(~np.isnan(values))
+    blocks, arms = Labels(np.arange(len(values)), block_N), Labels.of(arm_N)
+    fit = fit_blocks(values[block_N, arm_N], arms, blocks)
+    effect_A = np.full(values.shape[1], math.nan)
+    effect_A[[int(name) for name in fit.arms]] = fit.effects
+    within = values - effect_A
+    residual_BA = within - np.nanmean(within, axis=1, keepdims=True)
+    return brown_forsythe([column[~np.isnan(column)] for column in residual_BA.T])
 
 
 def robustness(differences: ArrayLike) -> Robustness:

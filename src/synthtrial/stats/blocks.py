@@ -208,6 +208,13 @@ class BlockTable:
     blocks: NDArray[np.int_]
     unit: Literal["draw", "replicate"]
 
+    @property
+    def by_arm(self) -> dict[str, NDArray[np.float64]]:
+        """The values of each arm that has any, a value for each block that holds it."""
+        kept = {arm: self.values_BA[:, place] for place, arm in enumerate(self.arms)}
+        kept = {arm: values[~np.isnan(values)] for arm, values in kept.items()}
+        return {arm: values for arm, values in kept.items() if values.size}
+
 
 def block_table(
     values: ArrayLike,

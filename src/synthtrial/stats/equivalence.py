@@ -55,21 +55,25 @@ class EffectSize:
     n: int
 
 
-def equivalence(estimate: float, standard_error: float, df: float, margin: float) -> Equivalence:
+def equivalence(
+    estimate: float, standard_error: float, df: float, margin: float | None
+) -> Equivalence:
     """Test a difference against a margin (Schuirmann 1987).
 
     Args:
         estimate: the difference.
         standard_error: of it.
         df: degrees of freedom of the standard error.
-        margin: differences smaller than this do not matter; above 0.
+        margin: differences smaller than this do not matter; above 0. None where nobody named one.
 
     Returns:
-        p values; NaN where the standard error is unknown or zero.
+        p values; NaN where the standard error is unknown or zero, or without a margin.
 
     Raises:
         ValueError: the margin is not positive.
     """
+    if margin is None:
+        return Equivalence(math.nan, math.nan, math.nan, math.nan)
     if not margin > 0:
         raise ValueError(f"a margin is above 0, got {margin}")
     if not (standard_error > 0 and df >= 1):

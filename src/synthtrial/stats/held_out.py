@@ -149,6 +149,8 @@ def combine(
     """Put the spread over seeds and that over test sets into one interval.
 
     The variances add; degrees of freedom are Satterthwaite's (Biometrics Bulletin 2:110-114, 1946).
+    With two or three seeds those of the sum can be so many more that its interval would be narrower
+    than that of the seeds alone: it is then made as wide as that.
     With :attr:`HeldOutError.shared` as ``se_test`` nothing is counted twice. With
     :attr:`HeldOutError.standard_error`, which averages rows over n seeds, ``sigma^2 / n`` of
     seed-by-row noise is in both parts, so that the sum errs on the cautious side.
@@ -175,7 +177,8 @@ def combine(
     error = math.sqrt(seed + test)
     spread = seed**2 / df_seed + test**2 / df_test
     df = (seed + test) ** 2 / spread if spread > 0 else math.inf
-    half_width = _quantile(confidence, df) * error
+    parts = ((error, df), (se_seed, df_seed), (se_test, df_test))
+    half_width = max(_quantile(confidence, part_df) * part for part, part_df in parts)
     return Combined(estimate, error, df, estimate - half_width, estimate + half_width, confidence)
 
 

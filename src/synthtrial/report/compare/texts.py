@@ -15,9 +15,10 @@ from synthtrial.report.compare import Comparison
 from synthtrial.report.compare.arithmetic import PAIRED
 from synthtrial.report.facts import count_text, listing, records
 from synthtrial.report.inference import EQUAL, UNCLEAR, UNTESTED, sign_of
+from synthtrial.report.numbers import between, number, p_value
 from synthtrial.report.tables import study_stamps
 from synthtrial.report.verdict import readable
-from synthtrial.report.views import SYMBOLS, WORDS, number
+from synthtrial.report.views import SYMBOLS, WORDS
 
 _WORDS = {**WORDS, EQUAL: "equal in every pair"}
 _NAMED = 3
@@ -85,9 +86,7 @@ def _row(found: Comparison, row: Mapping[str, Any], gains: bool) -> Row:
     outcome = sign_of(low, high)
     if row["equal"] and row["equal"] == min(row["n_a"], row["n_b"]):
         outcome = EQUAL
-    interval = "no interval"
-    if not math.isnan(low):
-        interval = f"{number(low, signed=True)} to {number(high, signed=True)}"
+    interval = between(low, high, unknown="no interval")
     return Row(
         regimen_label(row["regimen"]),
         row["arm"],
@@ -99,16 +98,12 @@ def _row(found: Comparison, row: Mapping[str, Any], gains: bool) -> Row:
         outcome,
         SYMBOLS[outcome],
         _WORDS[outcome],
-        "" if math.isnan(row["p_value"]) else _p_text(row["p_value"]),
+        "" if math.isnan(row["p_value"]) else p_value(row["p_value"]),
         _basis(row),
         tuple(stamp for stamp in row["stamps"].split(",") if stamp),
         float(row["difference"]),
         (low, high),
     )
-
-
-def _p_text(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _basis(row: Mapping[str, Any]) -> str:

@@ -229,6 +229,25 @@ def test_ctrl_c_ends_in_one_line_and_leaves_no_process(command, tiny):
     wait_for_orphans(driver)
 
 
+@pytest.mark.faults
+def test_ctrl_c_at_any_moment_of_the_start_ends_in_one_line(command, tiny):
+    for tenths in (2, 5, 8, 11, 15, 20, 25, 30, 33, 36, 39, 42, 45, 50, 60):
+        overrides = tiny("gan_training.steps=100000", folder=f"after-{tenths}")
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            driver = command("run", overrides)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        time.sleep(tenths / 10)
+        os.killpg(driver.pid, signal.SIGINT)
+        output, _ = driver.communicate(timeout=60)
+        # Python kills itself by the signal where it came within `exec`, as dataclasses call it.
+        assert driver.returncode in (130, -signal.SIGINT), (tenths, output)
+        assert "Traceback" not in output, (tenths, output)
+        assert output.rstrip().endswith("Run the same command to go on."), (tenths, output)
+        wait_for_orphans(driver)
+
+
 def list_store(overrides, kind):
     try:
         return list_artifacts(the_store(overrides), kind)

@@ -425,7 +425,8 @@ for name in ("_cuda_init", "_cuda_getDeviceCount", "_cuda_setDevice", "_cuda_get
 torch.cuda.is_available = torch.cuda.device_count = torch.cuda._lazy_init = forbidden
 import importlib
 from synthtrial.engines.worker import PRELOAD
-importlib.import_module(PRELOAD)
+for module in PRELOAD:
+    importlib.import_module(module)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

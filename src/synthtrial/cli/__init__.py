@@ -26,9 +26,24 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nstopped; what is finished is kept. Run the same command to go on.", err=True)
-        code = _INTERRUPTED
+        code = _interrupted()
+    except Exception as error:
+        if not _is_of_interrupt(error):
+            raise
+        code = _interrupted()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted() -> int:
+    click.echo("\nstopped; what is finished is kept. Run the same command to go on.", err=True)
+    return _INTERRUPTED
+
+
+def _is_of_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error, as when it comes while a class of a module is made."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

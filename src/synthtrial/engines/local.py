@@ -27,6 +27,7 @@ from typing import Self
 
 from synthtrial.engine_config import EngineConfig
 from synthtrial.engines.base import Cause, JobState, Outcome, Trouble
+from synthtrial.engines.fork_server import start_fork_server
 from synthtrial.engines.placement import Device, available_processors, describe, devices, host_name
 from synthtrial.engines.worker import PRELOAD, Place, work
 from synthtrial.errors import EngineError
@@ -225,7 +226,7 @@ class LocalEngine:
 
     def __enter__(self) -> Self:
         """Nothing is started before the first task."""
-        self._context.set_forkserver_preload([PRELOAD])
+        self._context.set_forkserver_preload(PRELOAD)
         return self
 
     def __exit__(
@@ -260,6 +261,7 @@ class LocalEngine:
             Place(seats.device.gpu, share),
         )
         process = self._context.Process(target=work, args=arguments, daemon=True)
+        start_fork_server()
         process.start()
         theirs.close()
         worker = _Worker(process, ours, alone=alone)

@@ -19,8 +19,8 @@ from synthtrial.errors import StoreError
 from synthtrial.store.artifacts import open_store
 from synthtrial.tasks import Task
 
-#: Imported by the fork server, so that workers need not.
-PRELOAD = "synthtrial.work.preload"
+#: Imported by the fork server, in this order, so that workers need not.
+PRELOAD = ["synthtrial.engines.interruptible", "synthtrial.work.preload"]
 
 
 @dataclass(frozen=True)

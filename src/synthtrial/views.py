@@ -14,8 +14,7 @@ from rich.table import Table
 from synthtrial.engines.ray.cluster import announcement
 from synthtrial.engines.ray.head import token_file
 from synthtrial.engines.slurm.control import standing
-from synthtrial.errors import ConfigError
-from synthtrial.plan import Plan, build
+from synthtrial.plan import Plan
 from synthtrial.progress import (
     STAGES,
     duration,
@@ -27,13 +26,9 @@ from synthtrial.progress import (
 )
 from synthtrial.store.artifacts import Store
 from synthtrial.store.attempts import live
-from synthtrial.store.files import entries
 from synthtrial.store.maintenance import collect_garbage, usage
 from synthtrial.store.root import PROGRESS_FILE, UNFINISHED
 from synthtrial.store.verification import verify_store
-from synthtrial.study import Study, load
-from synthtrial.targets import with_target
-from synthtrial.tasks import ARTIFACT_KINDS
 
 _SHOWN_FAILURES = 10
 _SHOWN_TASKS = 50
@@ -208,32 +203,6 @@ def show_usage(console: Console, store: Store) -> None:
         total_files += used.files
     table.add_row("total", human_bytes(total_bytes), str(total_files))
     console.print(table)
-
-
-def artifacts_in_use(store: Store, study: Study) -> set[tuple[str, str]]:
-    """Return (kind, id) of what this study uses, and every other one that ran in this store.
-
-    Raises:
-        ConfigError: a study that ran here can no longer be read, so that what it uses is unknown.
-    """
-    used: set[tuple[str, str]] = set()
-    for path in entries(store.root / "studies", ".yaml"):
-        try:
-            plan = build(with_target(load(path), store), store)
-        except ConfigError as error:
-            raise ConfigError(
-                f"{path} ran in this store and cannot be read any more, so what it uses is "
-                f"unknown: {error} Mend that, or remove the file if the study may go."
-            ) from None
-        used |= artifacts_of(plan)
-    return used | artifacts_of(build(study, store))
-
-
-def artifacts_of(plan: Plan) -> set[tuple[str, str]]:
-    """Return (kind, id) of what a plan's tasks make, whether it is there or not."""
-    kept = {(ARTIFACT_KINDS[t.kind], t.id) for t in plan.tasks.values() if t.kind != "trial"}
-    trials = [task.id for task in plan.tasks.values() if task.kind == "trial"]
-    return kept | {(kind, id_) for id_ in trials for kind in ("predictions", "weights")}
 
 
 def collect(

@@ -46,9 +46,10 @@ def gc(
 ) -> None:
     """Remove left-overs: stale temporary folders and superseded record segments."""
     from synthtrial import views
+    from synthtrial.holdings import artifacts_in_use
 
     loaded, store = require_store(study, overrides, engine)
-    keep = views.artifacts_in_use(store, loaded) if unused else None
+    keep = artifacts_in_use(store, loaded) if unused else None
     views.collect(console(), store, keep, dry_run=dry_run)
 
 

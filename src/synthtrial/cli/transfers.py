@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synthtrial.cli.common import build_plan, console
-from synthtrial.errors import ConfigError, StoreError
+from synthtrial.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from synthtrial.plan import Plan
     from synthtrial.store.artifacts import Store
-    from synthtrial.store.transfer.exporting import Contents, Exported
+    from synthtrial.store.transfer.exporting import Exported
     from synthtrial.store.transfer.merging import Imported
-    from synthtrial.study import Study
 
 _STORE = "store.path="
 
@@ -53,6 +51,7 @@ def export(
     patients and images are hashed, with a random salt that is thrown away, and what may not be
     passed on is left out. To go on with the study elsewhere, use --keep-ids.
     """
+    from synthtrial.holdings import contents_of_store, contents_of_study
     from synthtrial.report.compare.sides import locate
     from synthtrial.store.transfer.exporting import export_store
     from synthtrial.store.transfer.pseudonyms import new_salt, read_salt
@@ -62,72 +61,12 @@ def export(
     loaded, store = locate(study, overrides)
     salt = None if keep_ids else read_salt(Path(salt_file)) if salt_file else new_salt()
     contents = (
-        _everything(store, keep_ids)
+        contents_of_store(store, keep_ids=keep_ids)
         if whole
-        else _of_study(build_plan(loaded, store), store, keep_ids)
+        else contents_of_study(build_plan(loaded, store), store, keep_ids=keep_ids)
     )
     done = export_store(store, contents, Path(file), salt=salt, with_restricted=with_restricted)
     _show_export(console(), done, kept_salt=salt_file is not None, hashed=not keep_ids)
-
-
-def _of_study(plan: Plan, store: Store, keep_ids: bool) -> Contents:
-    from synthtrial.store.artifacts import exists
-    from synthtrial.store.maintenance import with_inputs
-    from synthtrial.store.transfer.exporting import Contents
-    from synthtrial.views import artifacts_of
-
-    made = {item for item in artifacts_of(plan) if exists(store, *item)}
-    name, text = _snapshot(plan.study, keep_ids)
-    target = store.root / "studies" / f"{plan.study.name}.replicates.json"
-    studies = {name: text} | ({target.name: target.read_bytes()} if target.exists() else {})
-    about = {"study": plan.study.name, "complete": plan.complete}
-    return Contents(with_inputs(store, made), set(plan.tasks), studies, about)
-
-
-def _everything(store: Store, keep_ids: bool) -> Contents:
-    from synthtrial.store.files import entries
-    from synthtrial.store.transfer.exporting import Contents, everything
-    from synthtrial.study import load
-
-    folder = store.root / "studies"
-    studies = {path.name: path.read_bytes() for path in entries(folder, ".replicates.json")}
-    names = []
-    for path in entries(folder, ".yaml"):
-        try:
-            study = load(path)
-        except ConfigError as error:
-            raise ConfigError(
-                f"{path} ran in this store and cannot be read any more: {error} Mend that, or "
-                "remove the file if the study may go"
-            ) from None
-        names.append(study.name)
-        name, text = _snapshot(study, keep_ids)
-        studies[name] = text
-    about = {"study": None, "studies": sorted(set(names))}
-    return Contents(everything(store), None, studies, about)
-
-
-def _snapshot(study: Study, keep_ids: bool) -> tuple[str, bytes]:
-    """Return name and content of a study's snapshot; without paths of its dataset where it may.
-
-    A dataset that reads files is replaced by what is known of it, so that the study can be planned
-    and reported where they are not; all ids stay.
-    """
-    from synthtrial.data.imported import IMPORTED, describe_as_imported
-    from synthtrial.identity import canonical_json
-    from synthtrial.upstream import prepare_task
-
-    dataset = study.dataset
-    if not keep_ids and dataset.component.identity and dataset.name != IMPORTED.name:
-        known = describe_as_imported(dataset.name, dataset.identity, dataset.load())
-        bare = study.replace([f"dataset={canonical_json(known)}"])
-        if prepare_task(bare).id != prepare_task(study).id:
-            raise StoreError(
-                f"the dataset '{dataset.name}' cannot be described so that its ids stay: export "
-                "with --keep-ids"
-            )
-        study = bare
-    return f"{study.digest}.yaml", study.snapshot().encode()
 
 
 def _show_export(screen: Console, done: Exported, *, kept_salt: bool, hashed: bool) -> None:

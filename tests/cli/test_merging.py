@@ -11,7 +11,8 @@ from synthtrial.plan import build
 from synthtrial.store.artifacts import draft, list_artifacts, open_store
 from synthtrial.store.records import read_records
 from synthtrial.store.transfer import merging
-from synthtrial.store.transfer.archive import ABOUT, _checksum
+from synthtrial.store.transfer.archive import _checksum
+from synthtrial.store.transfer.formats import ABOUT
 from synthtrial.targets import raise_target
 from synthtrial.testing.studies import measured, run_here
 

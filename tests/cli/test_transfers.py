@@ -195,8 +195,30 @@ def test_mistakes_are_said_in_one_line(toy, tmp_path, verb):
     assert (tmp_path / "there.tar").read_text() == "mine"
     code, _, err = verb("import", tmp_path / "there.tar", f"store.path={tmp_path / 'new'}")
     assert code == 1
-    assert "not an archive" in err
+    assert "is no tar file" in err
+    assert err.count("\n") == 1
     assert not (tmp_path / "new").exists()
     code, _, err = verb("import", tmp_path / "there.tar", "training.epochs=3")
     assert code == 2
     assert "allowed: store.path=DIR" in err
+
+
+def test_a_setting_or_another_format_in_the_place_of_the_archive_is_refused(
+    toy, tmp_path, verb, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for words, said in (
+        (["export", *words_of(toy)], "`synthtrial export STUDY FILE [KEY=VALUE]...`"),
+        (["export", toy.words[0], "store.path=x", "a.tar"], "in its place is 'store.path=x'"),
+        (["import", f"store.path={tmp_path / 'new'}"], "`synthtrial import FILE [KEY=VALUE]...`"),
+        (["export", toy.words[0], "a.zip", *toy.words[1:]], "'a.zip' ends in .zip"),
+        (["export", toy.words[0], "a.tar.gz", *toy.words[1:]], "such as 'a.tar'"),
+    ):
+        code, _, err = verb(*words)
+        assert code == 2
+        assert said in err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert verb("export", toy.words[0], "./lr=0.1.tar", *toy.words[1:])[0] == 0
+    assert verb("import", "./lr=0.1.tar", "store.path=new")[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from synthtrial.store.transfer.merging import Imported
 
 _STORE = "store.path="
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 @click.command()
@@ -54,8 +56,10 @@ def export(
     from synthtrial.holdings import contents_of_store, contents_of_study
     from synthtrial.report.compare.sides import locate
     from synthtrial.store.transfer.exporting import export_store
+    from synthtrial.store.transfer.formats import check_new
     from synthtrial.store.transfer.pseudonyms import new_salt, read_salt
 
+    check_new(_archive(file, "export STUDY FILE"))  # before the work
     if keep_ids and salt_file:
         raise ConfigError("--keep-ids hashes nothing: leave --salt-file away, or --keep-ids")
     loaded, store = locate(study, overrides)
@@ -67,6 +71,17 @@ def export(
     )
     done = export_store(store, contents, Path(file), salt=salt, with_restricted=with_restricted)
     _show_export(console(), done, kept_salt=salt_file is not None, hashed=not keep_ids)
+
+
+def _archive(word: str, usage: str) -> Path:
+    """Return FILE, unless it looks like a setting that stands in its place."""
+    if _OVERRIDE.match(word):
+        raise ConfigError(
+            f"FILE is missing: in its place is '{word}', which looks like a setting. Allowed: "
+            f"`synthtrial {usage} [KEY=VALUE]...`, settings last. If the archive is called so, "
+            f"write './{word}'"
+        )
+    return Path(word)
 
 
 def _show_export(screen: Console, done: Exported, *, kept_salt: bool, hashed: bool) -> None:
@@ -114,15 +129,16 @@ def import_(file: str, overrides: Sequence[str]) -> None:
     from synthtrial.store.transfer.archive import reading
     from synthtrial.store.transfer.merging import import_archive
 
+    archive = _archive(file, "import FILE")
     place = StoreConfig().path
     for override in overrides:
         if not override.startswith(_STORE):
             raise ConfigError(f"import: '{override}' is not understood; allowed: {_STORE}DIR")
         place = override.removeprefix(_STORE)
-    with reading(Path(file)):  # what is no archive makes no store
+    with reading(archive):  # what is no archive makes no store
         pass
     store = open_store(Path(place), create=True)
-    _show_import(console(), store, import_archive(Path(file), store))
+    _show_import(console(), store, import_archive(archive, store))
 
 
 def _show_import(screen: Console, store: Store, done: Imported) -> None:

@@ -37,6 +37,6 @@ exported again, and nothing new is trained in it. A store that is to go on elsew
 vectors and weights (whatever is no table of ids, and no JSON) are left out, unless the user asks
 for them with ``--with-restricted``; its manifest says what was left out, and lineage still works.
 
-:mod:`.pseudonyms` hashes, :mod:`.archive` writes and reads archives, :mod:`.exporting` and
-:mod:`.merging` are the two ways.
+:mod:`.pseudonyms` hashes, :mod:`.archive` writes and reads archives, :mod:`.formats` tells what is
+none, :mod:`.exporting` and :mod:`.merging` are the two ways.
 """

@@ -26,13 +26,11 @@ from synthtrial.store.files import (
     temporary_name,
 )
 from synthtrial.store.root import SCHEMA, check_schema
+from synthtrial.store.transfer.formats import ABOUT, AGAIN, TAR, check_new, check_readable
 
-ABOUT = "archive.json"
 FORMAT = 1
-TAR = ".tar"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _CHUNK = 2**20
-_AGAIN = "Copy it again from where it was made, or export it anew"
 
 
 class ArchiveWriter:
@@ -84,11 +82,11 @@ def writing(out: Path, about: dict[str, Any]) -> Iterator[ArchiveWriter]:
         about: what ``archive.json`` says; may be added to within the block.
 
     Raises:
+        ConfigError: the name of ``out`` promises another format.
         StoreError: ``out`` exists, or the disk is full or read-only.
     """
+    check_new(out)
     out = out.absolute()
-    if out.exists():
-        raise StoreError(f"{out} exists already: remove it, or give the archive another name")
     temporary, scratch = temporary_name(out), temporary_name(out)
     try:
         scratch.mkdir(parents=True)
@@ -192,7 +190,7 @@ class Archive:
     def _check(self, name: str, size: int, digest: str) -> None:
         expected = self.files[name]
         if (size, digest) != (expected["bytes"], expected["sha256"]):
-            raise StoreError(f"{self.path}: {name} is damaged (checksum). {_AGAIN}")
+            raise StoreError(f"{self.path}: {name} is damaged (checksum). {AGAIN}")
 
 
 @contextmanager
@@ -205,23 +203,22 @@ def reading(path: Path) -> Iterator[Archive]:
             (absolute, ``..``, links, devices).
     """
     path = path.absolute()
-    if not path.exists():
-        raise StoreError(f"there is no archive at {path}")
+    check_readable(path)
     try:
         if path.is_dir():
             yield _opened(path, _Folder(path))
         else:
-            with tarfile.open(path, "r:*") as tar:
+            with tarfile.open(path, "r:") as tar:
                 yield _opened(path, _Tar(path, tar))
-    except (tarfile.TarError, EOFError) as error:
-        raise StoreError(f"{path} is not an archive, or was cut off ({error}). {_AGAIN}") from None
+    except (tarfile.TarError, EOFError):
+        raise StoreError(f"{path} was cut off, or altered on its way. {AGAIN}") from None
 
 
 def _opened(path: Path, source: _Source) -> Archive:
     names = set(source.names())
     if ABOUT not in names:
         raise StoreError(
-            f"{path} has no {ABOUT}: it is no export of synthtrial, or was cut off. {_AGAIN}"
+            f"{path} has no {ABOUT}: it is no export of synthtrial, or was cut off. {AGAIN}"
         )
     with source.open(ABOUT) as file:
         content = file.read()
@@ -232,13 +229,13 @@ def _opened(path: Path, source: _Source) -> Archive:
         intact = about["format"] == FORMAT and checksum == _checksum(about)
         listed = set(about["files"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise StoreError(f"{path}: {ABOUT} cannot be read. {_AGAIN}") from None
+        raise StoreError(f"{path}: {ABOUT} cannot be read. {AGAIN}") from None
     if not intact:
-        raise StoreError(f"{path}: {ABOUT} was altered. {_AGAIN}")
+        raise StoreError(f"{path}: {ABOUT} was altered. {AGAIN}")
     odd = sorted(listed ^ (names - {ABOUT}))
     if odd:
         verb = "lacks" if odd[0] in listed else "holds, beside what was exported,"
-        raise StoreError(f"{path} {verb} {odd[0]} (and {len(odd) - 1} more). {_AGAIN}")
+        raise StoreError(f"{path} {verb} {odd[0]} (and {len(odd) - 1} more). {AGAIN}")
     return Archive(path, about, source)
 
 

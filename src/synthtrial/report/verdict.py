@@ -27,8 +27,8 @@ from synthtrial.report.tables import blocks_table, study_stamps
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One difference in words.
+class Versus:
+    """One arm against another, in words.
 
     Attributes:
         outcome: ``higher``, ``lower``, ``equal``, ``unclear``, ``untested`` (no interval) or
@@ -58,9 +58,9 @@ class Answer:
 
     arm: str
     regimen: float
-    minority: Finding
-    overall: Finding
-    rival: Finding
+    minority: Versus
+    overall: Versus
+    rival: Versus
 
 
 def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[Answer]:
@@ -89,7 +89,7 @@ def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[An
     return found
 
 
-def _find(table: pd.DataFrame, regimen: float, arm: str, against: str, scope: str) -> Finding:
+def _find(table: pd.DataFrame, regimen: float, arm: str, against: str, scope: str) -> Versus:
     rows = table[
         (table.regimen == regimen)
         & (table.arm == arm)
@@ -97,10 +97,10 @@ def _find(table: pd.DataFrame, regimen: float, arm: str, against: str, scope: st
         & (table.scope == scope)
     ]
     if rows.empty:
-        return Finding(MISSING, against=against)
+        return Versus(MISSING, against=against)
     row = rows.iloc[0]
     low, high = float(row.shown_low), float(row.shown_high)
-    return Finding(str(row.outcome), float(row.difference), low, high, against)
+    return Versus(str(row.outcome), float(row.difference), low, high, against)
 
 
 def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
@@ -237,8 +237,8 @@ def _rival_sentences(facts: Facts, subject: str, found: Sequence[Answer]) -> lis
     return [f"Against {best}, with all such pairs counted, {subject} {listing(parts)}.", *sentences]
 
 
-def _where(findings: dict[float, Finding], outcome: str) -> list[str]:
-    return [regimen_label(r) for r, finding in findings.items() if finding.outcome == outcome]
+def _where(found: dict[float, Versus], outcome: str) -> list[str]:
+    return [regimen_label(r) for r, versus in found.items() if versus.outcome == outcome]
 
 
 def target_text(facts: Facts) -> str:

@@ -27,7 +27,7 @@ from synthtrial.report.inference import (
 )
 from synthtrial.report.numbers import between, number, span
 from synthtrial.report.style import VARIABLES
-from synthtrial.report.verdict import Answer, Finding, readable
+from synthtrial.report.verdict import Answer, Versus, readable
 
 if TYPE_CHECKING:  # it lays out its own with what is here
     from synthtrial.report.missing import Missing
@@ -281,7 +281,7 @@ def answer_view(
     for answer in found:
         shown = [answer.minority] if facts.design.minority else []
         shown += [] if facts.design.overall_is_minority else [answer.overall]
-        forests = [_forest(finding, reach) for finding in shown]
+        forests = [_forest(versus, reach) for versus in shown]
         if answer.rival.against:
             than = _than(answer.rival, facts.design.baseline)
             forests.append(_forest(answer.rival, reach, than))
@@ -296,29 +296,29 @@ def answer_view(
     return lines, f"±{reach:.2f}"
 
 
-def _than(finding: Finding, baseline: str) -> str:
-    link = "from" if finding.outcome == UNCLEAR else "than"
-    same = ", itself the best of them" if finding.against == baseline else ""
-    return f"{link} {finding.against}{same}"
+def _than(versus: Versus, baseline: str) -> str:
+    link = "from" if versus.outcome == UNCLEAR else "than"
+    same = ", itself the best of them" if versus.against == baseline else ""
+    return f"{link} {versus.against}{same}"
 
 
-def _forest(finding: Finding, reach: float, than: str = "") -> ForestView | None:
-    if finding.outcome not in WORDS:
+def _forest(versus: Versus, reach: float, than: str = "") -> ForestView | None:
+    if versus.outcome not in WORDS:
         return None
 
     def place(value: float) -> float:
         return 50.0 + 48.0 * value / reach
 
-    known = not math.isnan(finding.low)
-    interval = f" ({between(finding.low, finding.high)})"
+    known = not math.isnan(versus.low)
+    interval = f" ({between(versus.low, versus.high)})"
     return ForestView(
-        WORDS[finding.outcome],
-        finding.outcome,
-        symbol_of(finding.outcome, finding.low, finding.high),
-        number(finding.difference, signed=True) + (interval if known else ""),
-        place(finding.low if known else finding.difference),
-        place(finding.high if known else finding.difference),
-        place(finding.difference),
+        WORDS[versus.outcome],
+        versus.outcome,
+        symbol_of(versus.outcome, versus.low, versus.high),
+        number(versus.difference, signed=True) + (interval if known else ""),
+        place(versus.low if known else versus.difference),
+        place(versus.high if known else versus.difference),
+        place(versus.difference),
         50.0,
         than,
     )

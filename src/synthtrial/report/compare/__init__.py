@@ -27,7 +27,7 @@ from synthtrial.report.compare.tested import TestSet, same_test_set
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SideBySide:
     """Everything that a comparison shows.
 
     Attributes:
@@ -55,7 +55,7 @@ class Comparison:
     changed: tuple[str, ...]
 
 
-def compare(a: Side, b: Side) -> Comparison:
+def compare(a: Side, b: Side) -> SideBySide:
     """Put two sides beside each other.
 
     Raises:
@@ -67,7 +67,7 @@ def compare(a: Side, b: Side) -> Comparison:
     shared = common(a.facts, b.facts)
     same_seed = a.study.settings.seed == b.study.settings.seed
     both, changed = equal_results(measured(a), measured(b))
-    return Comparison(
+    return SideBySide(
         a,
         b,
         tested,

@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from synthtrial import __version__
-from synthtrial.report.compare import Comparison
+from synthtrial.report.compare import SideBySide
 from synthtrial.report.compare.texts import Row, headline, method, plain, rows_of
 from synthtrial.report.facts import records
 from synthtrial.report.tables import study_stamps
@@ -32,7 +32,7 @@ class Line:
     point: float
 
 
-def write_comparison(found: Comparison, out: Path) -> Path:
+def write_comparison(found: SideBySide, out: Path) -> Path:
     """Write ``comparison.html``, ``comparison.json`` and CSV tables into a folder.
 
     Returns:
@@ -53,7 +53,7 @@ def write_comparison(found: Comparison, out: Path) -> Path:
     return out / PAGE
 
 
-def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
+def _tables(found: SideBySide) -> dict[str, pd.DataFrame]:
     return {
         "scores": found.scores,
         "gains": found.gains,
@@ -65,7 +65,7 @@ def _tables(found: Comparison) -> dict[str, pd.DataFrame]:
 _SETTING = ["key", "a", "b", "touches"]
 
 
-def render(found: Comparison) -> str:
+def render(found: SideBySide) -> str:
     """Return the page."""
     environment = Environment(
         loader=PackageLoader("synthtrial.report"),
@@ -97,7 +97,7 @@ def render(found: Comparison) -> str:
 
 
 def _groups(
-    found: Comparison, table: pd.DataFrame, *, gains: bool
+    found: SideBySide, table: pd.DataFrame, *, gains: bool
 ) -> list[tuple[str, str, list[Line]]]:
     """Return rows by regimen and target, their intervals on one axis for all of them."""
     ends = [abs(x) for row in records(table) for x in (row["low"], row["high"], row["difference"])]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from synthtrial.report.compare import Comparison
+from synthtrial.report.compare import SideBySide
 from synthtrial.report.compare.texts import Row, headline, method, rows_of
 from synthtrial.report.facts import listing
 from synthtrial.report.inference import EQUAL
@@ -17,7 +17,7 @@ from synthtrial.report.tables import study_stamps
 _LONGEST = 40  # characters of a setting
 
 
-def show(console: Console, found: Comparison) -> None:
+def show(console: Console, found: SideBySide) -> None:
     """Print everything that was found."""
     for side in (found.a, found.b):
         stamps = "".join(f"  [{stamp}]" for stamp in study_stamps(side.facts))
@@ -38,7 +38,7 @@ def show(console: Console, found: Comparison) -> None:
         console.print(f"-> {line}")
 
 
-def _show_settings(console: Console, found: Comparison) -> None:
+def _show_settings(console: Console, found: SideBySide) -> None:
     rows = [row for row in found.origins if row[1] != row[2]]
     if rows:
         _title(console, "What made them")

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.compare import Comparison
+from synthtrial.report.compare import SideBySide
 from synthtrial.report.compare.arithmetic import PAIRED
 from synthtrial.report.facts import count_text, listing, records
 from synthtrial.report.inference import EQUAL, UNCLEAR, UNTESTED, sign_of
@@ -57,7 +57,7 @@ class Row:
     ends: tuple[float, float]
 
 
-def rows_of(found: Comparison, table: pd.DataFrame, *, gains: bool = False) -> list[Row]:
+def rows_of(found: SideBySide, table: pd.DataFrame, *, gains: bool = False) -> list[Row]:
     """Return a table of scores or gains as rows to show, in the order of A's study."""
     order = {target: place for place, target in enumerate(_targets(found))}
     regimens, arms = found.shared.regimens, found.shared.arms
@@ -72,13 +72,13 @@ def rows_of(found: Comparison, table: pd.DataFrame, *, gains: bool = False) -> l
     return [_row(found, row, gains) for row in wanted]
 
 
-def _targets(found: Comparison) -> list[tuple[str, str]]:
+def _targets(found: SideBySide) -> list[tuple[str, str]]:
     targets = [("class", name) for name in found.shared.classes]
     targets += [("minority", "")] if "minority" in found.shared.scopes else []
     return [*targets, ("overall", "")]
 
 
-def _row(found: Comparison, row: Mapping[str, Any], gains: bool) -> Row:
+def _row(found: SideBySide, row: Mapping[str, Any], gains: bool) -> Row:
     design = found.a.facts.design
     titles = {"minority": "minority mean", "overall": design.overall_scope}
     target = titles.get(row["scope"], f"class {row['class_name']}")
@@ -112,7 +112,7 @@ def _basis(row: Mapping[str, Any]) -> str:
     return f"Welch, {row['n_a']} and {row['n_b']} trials: {row['why']}"
 
 
-def headline(found: Comparison) -> list[str]:
+def headline(found: SideBySide) -> list[str]:
     """Say in a few sentences what came out."""
     rows = rows_of(found, found.scores)
     gains = rows_of(found, found.gains, gains=True)
@@ -145,7 +145,7 @@ def headline(found: Comparison) -> list[str]:
     return [*lines, _bits(found)]
 
 
-def _bits(found: Comparison) -> str:
+def _bits(found: SideBySide) -> str:
     if not found.both:
         return "No trial is in both by id: some setting that trials depend on differs everywhere."
     if not found.changed:
@@ -164,7 +164,7 @@ def _bits(found: Comparison) -> str:
     )
 
 
-def method(found: Comparison) -> list[str]:
+def method(found: SideBySide) -> list[str]:
     """Say how differences were taken, and what their intervals hold."""
     table = found.scores
     paired = table[table.method == PAIRED]
@@ -204,7 +204,7 @@ def method(found: Comparison) -> list[str]:
     return lines
 
 
-def plain(found: Comparison) -> dict[str, Any]:
+def plain(found: SideBySide) -> dict[str, Any]:
     """Return a comparison for programs; what cannot be told is null."""
     sides = {
         side.name: {

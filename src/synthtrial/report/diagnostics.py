@@ -17,6 +17,7 @@ from synthtrial.stats.assumptions import robustness, same_spread
 from synthtrial.stats.contrasts import all_pairs
 from synthtrial.stats.welch import welch
 
+_TAKEN = ("difference", "low", "high", "effect_size", "effect_low", "effect_high")
 #: Most arms whose pairs are all compared: their number grows with the square.
 MOST_ARMS = 16
 
@@ -38,7 +39,7 @@ def assumptions_table(
         unpaired, unequal spreads: what the blog's comparison of groups becomes without one spread),
         p_normal (Shapiro and Wilk, of the differences between blocks), p_signed_rank (Wilcoxon, of
         no difference), low_without, high_without (range of the difference when any one block is
-        left out), skewness.
+        left out), skewness, effect_size, effect_low, effect_high (as in the differences).
     """
     design, rows = facts.design, []
     keyed = {
@@ -58,14 +59,15 @@ def assumptions_table(
             found = robustness(deltas_of(table, arm, design.baseline)[1])
             place = {"regimen": regimen, "arm": arm, "scope": scope, "class_name": class_name}
             place |= {"spread_p": spread.p_value, "spread_ratio": spread.ratio}
-            place |= {name: row[name] for name in ("difference", "low", "high")}
+            place |= {name: row[name] for name in _TAKEN}
             apart = welch(scores[design.baseline], scores[arm], design.confidence)
             place |= {f"welch_{end}": getattr(apart, end) for end in ("low", "high")}
             place["welch_p"] = apart.p_value
             rows.append(place | vars(found))
     columns_ = (
         "regimen arm scope class_name spread_p spread_ratio difference low high welch_low "
-        "welch_high welch_p p_normal p_signed_rank low_without high_without skewness"
+        "welch_high welch_p p_normal p_signed_rank low_without high_without skewness effect_size "
+        "effect_low effect_high"
     )
     return pd.DataFrame(rows, columns=columns_.split())
 
@@ -141,8 +143,7 @@ def assumptions_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, str, 
     """Return a line for each training set and arm of the target that is judged first.
 
     Returns:
-        The training set, the arm, and the texts of: p of one spread, p of normal differences, the
-        difference with its interval, by Welch, p of the signed ranks, the range without one block.
+        The training set, the arm, and texts under :func:`view_headings`.
     """
     design = facts.design
     scope, class_name = first_target(design)
@@ -156,6 +157,7 @@ def assumptions_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, str, 
             between(row["welch_low"], row["welch_high"]),
             p_value(row["p_signed_rank"]),
             between(row["low_without"], row["high_without"]),
+            _interval(row["effect_size"], row["effect_low"], row["effect_high"]),
         ]
         lines.append((regimen_label(row["regimen"]), str(row["arm"]), cells))
     return lines
@@ -205,6 +207,7 @@ def view_headings() -> Sequence[str]:
         "Welch, unpaired",
         "signed ranks, p",
         "without any one block",
+        "effect size",
     )
 
 

@@ -65,11 +65,11 @@ def test_a_difference_that_is_told_from_zero_helps_or_hurts(fabricate):
     found = say(fabricate)
     assert found.verdict == "helps"
     assert found.sentence == (
-        "With 10 % of the training images, gan helps: recall on 8 and 9 is 0.030 higher than with "
+        "With 10 % of the training images, gan helps: recall on 8 and 9 was 0.030 higher than with "
         "none (+0.005 to +0.055)."
     )
     found = say(fabricate, outcome="lower", difference=-0.03, shown_low=-0.055, shown_high=-0.005)
-    assert "gan hurts: recall on 8 and 9 is 0.030 lower than with none" in found.sentence
+    assert "gan hurts: recall on 8 and 9 was 0.030 lower than with none" in found.sentence
 
 
 def test_a_clear_difference_that_does_not_matter_is_said_to_be_small(fabricate):
@@ -80,7 +80,7 @@ def test_a_clear_difference_that_does_not_matter_is_said_to_be_small(fabricate):
 def test_what_is_surely_small_is_no_difference_larger_than_the_margin(fabricate):
     found = say(fabricate, outcome="equal", difference=0.001, shown_low=-0.004, shown_high=0.006)
     assert found.verdict == "no difference"
-    assert "makes no difference larger than 0.02: recall on 8 and 9 differs by +0.001" in (
+    assert "makes no difference larger than 0.02: recall on 8 and 9 was 0.001 higher" in (
         found.sentence
     )
 
@@ -91,7 +91,10 @@ def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
     found = say(fabricate, outcome="unclear", standard_error=0.022, **ends)
     assert found.verdict == "not enough seeds"
     assert "not enough seeds to say whether gan helps" in found.sentence
-    assert "\N{MINUS SIGN}0.020 to +0.080 is possible" in found.sentence
+    assert "anything from \N{MINUS SIGN}0.020 to +0.080 is possible" in found.sentence
+    assert "not worse" not in found.sentence
+    safe = say(fabricate, outcome="unclear", not_worse=True)
+    assert "It is surely not worse than none by 0.02 or more." in safe.sentence
     assert (
         f"About {finding_sentences.rounded(found.more)} more seeds would probably settle it, if"
         in (found.sentence)
@@ -110,7 +113,7 @@ def test_how_many_more_finds_the_difference_four_times_in_five(fabricate):
 
 def test_an_interval_clear_of_zero_that_is_not_clear_once_corrected_says_so(fabricate):
     found = say(fabricate, outcome="unclear")
-    assert "on one side of zero, but not once all questions are counted" in found.sentence
+    assert "among so many questions one like it may come by chance" in found.sentence
 
 
 def test_one_replicate_is_no_test_and_says_what_to_run(fabricate):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from synthtrial.report import tables, verdict, views
+from synthtrial.report import inference, tables, verdict, views
 from synthtrial.report.facts import ArmFacts
 from synthtrial.report.flow import stations
 from synthtrial.report.style import ACCENT
@@ -20,7 +20,8 @@ def facts(fabricate):
 def told(facts):
     results = tables.long_results(facts)
     results = results[results.scope != "class"]  # the verdict does not look at single classes
-    found = verdict.answers(facts, results, tables.results_table(facts, results))
+    compared = inference.differences_table(facts, results, rivals=True)
+    found = verdict.answers(facts, compared, tables.results_table(facts, results))
     return found, " ".join(verdict.headline(facts, found))
 
 

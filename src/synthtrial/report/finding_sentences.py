@@ -32,46 +32,47 @@ def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str
     place = f"With {regimen_label(row['regimen'])} of the training images"
     if row["regimen"] > 1:
         place = f"With {regimen_label(row['regimen'])}"
-    seen = number(difference, signed=True)
+    seen = f"{what} was {_apart(difference)} with {baseline}"
     if outcome == UNTESTED:
+        enough = max(_ADVISED, design.replicates + _ADVISED // 2)
         return (
-            f"{place}, {arm} is not tested: {_untested(row)}. {what[0].upper()}{what[1:]} differed "
-            f"by {seen} from {baseline}; `{design.replicate_command} --to "
-            f"{max(_ADVISED, design.replicates + _ADVISED // 2)}` would tell more."
+            f"{place}, {arm} is not tested: {_untested(row)}. {seen[0].upper()}{seen[1:]}; "
+            f"`{design.replicate_command} --to {enough}` would tell more."
         )
     low, high = float(row["shown_low"]), float(row["shown_high"])
     ends = between(low, high)
     corrected = _corrected(design, row)
     if outcome in (HIGHER, LOWER):
         verb = "helps" if outcome == HIGHER else "hurts"
-        moved = "higher" if outcome == HIGHER else "lower"
         small = ""
         if design.margin is not None and max(abs(low), abs(high)) < design.margin:
             small = f", though by less than the {design.margin:g} that matters here"
-        return (
-            f"{place}, {arm} {verb}: {what} is {number(abs(difference))} {moved} than with "
-            f"{baseline} ({ends}{corrected}){small}.{_elsewhere(design, row)}"
-        )
+        return f"{place}, {arm} {verb}: {seen} ({ends}{corrected}){small}.{_elsewhere(design, row)}"
     if outcome == EQUAL and difference == 0 and low == high:
-        return (
-            f"{place}, {arm} makes no difference: {what} is the same as with {baseline} in every "
-            f"{row['unit']}."
-        )
+        return f"{place}, {arm} makes no difference: {seen} in every {row['unit']}."
     if outcome == EQUAL:
         return (
-            f"{place}, {arm} makes no difference larger than {design.margin:g}: {what} differs by "
-            f"{seen} from {baseline} ({ends}).{_elsewhere(design, row)}"
+            f"{place}, {arm} makes no difference larger than {design.margin:g}: {seen} ({ends})."
+            f"{_elsewhere(design, row)}"
         )
     hint = ""
     if sign_of(low, high) != UNCLEAR:
-        hint = " The interval lies on one side of zero, but not once all questions are counted."
+        hint = (
+            " Asked alone it would count as a difference; among so many questions one like it may "
+            "come by chance."
+        )
     if row["not_worse"] and design.margin is not None:
-        hint += f" It is no worse than {baseline} by {design.margin:g} or more."
+        hint += f" It is surely not worse than {baseline} by {design.margin:g} or more."
     return (
-        f"{place}, there are not enough {_units(design, row)} to say whether {arm} helps: {what} "
-        f"differs by {seen} from {baseline}, and {ends} is possible.{hint}"
-        f"{_more_text(design, row, more)}"
+        f"{place}, there are not enough {_units(design, row)} to say whether {arm} helps: {seen}, "
+        f"and anything from {ends} is possible.{hint}{_more_text(design, row, more)}"
     )
+
+
+def _apart(difference: float) -> str:
+    if difference == 0:
+        return "the same as"
+    return f"{number(abs(difference))} {'higher' if difference > 0 else 'lower'} than"
 
 
 def _corrected(design: Design, row: Mapping[str, Any]) -> str:

@@ -136,7 +136,9 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
     design = facts.design
     results, groups = tables.long_results(facts), tables.grouped_results(facts)
     means = tables.results_table(facts, groups)
-    differences = with_test_set(facts, inference.differences_table(facts, groups))
+    compared = inference.differences_table(facts, groups, rivals=True)
+    against = compared.baseline == design.baseline
+    differences = with_test_set(facts, compared[against].reset_index(drop=True))
     blocks = tables.blocks_table(facts)
     configurations = tables.configurations_table(facts)
     allocations = tables.synthetic_summary(facts)
@@ -153,6 +155,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
         {
             "results": means,
             "differences": differences,
+            "rivals": compared[~against],
             "replicates": results,
             "trials": facts.trials,
             "class-counts": facts.counts,
@@ -168,7 +171,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
         },
     )
     styles = {arm: style.colour for arm, style in figures.styles_of(facts).items()}
-    found = verdict.answers(facts, results, means)
+    found = verdict.answers(facts, compared, means)
     answer_lines, reach = views.answer_view(facts, found, styles)
 
     def drawn(panels: list[Panel]) -> list[dict[str, Any]]:

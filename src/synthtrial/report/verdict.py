@@ -21,7 +21,6 @@ from synthtrial.report.inference import (
     MISSING,
     UNCLEAR,
     UNTESTED,
-    differences_table,
 )
 from synthtrial.report.tables import blocks_table, study_stamps
 
@@ -63,12 +62,16 @@ class Answer:
     rival: Versus
 
 
-def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[Answer]:
-    """Return the answer of each synthetic arm at each regimen, in the study's order."""
+def answers(facts: Facts, differences: pd.DataFrame, means: pd.DataFrame) -> list[Answer]:
+    """Return the answer of each synthetic arm at each regimen, in the study's order.
+
+    Args:
+        facts: the study.
+        differences: of :func:`synthtrial.report.inference.differences_table`, rivals included.
+        means: of :func:`synthtrial.report.tables.results_table`.
+    """
     design = facts.design
     scope = design.summary_scope
-    targets = results[results.scope.isin([scope, "overall"])]
-    table = differences_table(facts, targets, rivals=True)
     found: list[Answer] = []
     for regimen in design.regimens:
         here = means[
@@ -80,9 +83,9 @@ def answers(facts: Facts, results: pd.DataFrame, means: pd.DataFrame) -> list[An
             Answer(
                 arm,
                 regimen,
-                _find(table, regimen, arm, design.baseline, scope),
-                _find(table, regimen, arm, design.baseline, "overall"),
-                _find(table, regimen, arm, rival, scope),
+                _find(differences, regimen, arm, design.baseline, scope),
+                _find(differences, regimen, arm, design.baseline, "overall"),
+                _find(differences, regimen, arm, rival, scope),
             )
             for arm in design.synthetic_arms
         ]
@@ -234,7 +237,7 @@ def _rival_sentences(facts: Facts, subject: str, found: Sequence[Answer]) -> lis
         else:
             pairs = [f"{a.rival.against} at {regimen_label(a.regimen)}" for a in mine]
             parts.append(f"{verb} {listing(pairs)}")
-    return [f"Against {best}, with all such pairs counted, {subject} {listing(parts)}.", *sentences]
+    return [f"Against {best}, {subject} {listing(parts)}.", *sentences]
 
 
 def _where(found: dict[float, Versus], outcome: str) -> list[str]:

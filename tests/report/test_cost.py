@@ -78,8 +78,8 @@ def test_a_gain_that_is_not_clear_of_zero_has_no_price(spent):
     assert row.low < 0 < row.high
     assert math.isnan(row.per_point_cpu_hours)
     view = texts(spent, "standard", "10 %")
-    assert (view.per_point, view.small) == ("", "no gain beyond chance")
-    assert texts(spent, "class_weights").small == "costs no more"
+    assert (view.per_point, view.small) == ("", "no sure gain")
+    assert texts(spent, "class_weights").small == "no extra cost"
     assert texts(spent, "none").per_point == DASH
 
 

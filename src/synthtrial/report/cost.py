@@ -294,12 +294,12 @@ def _per_point(facts: Facts, row: Mapping[str, Any], *, named: bool) -> tuple[st
     elif math.isnan(row["low"]):
         reason = "gain without interval"
     elif row["outcome"] != HIGHER:
-        reason = "no gain: it did worse" if row["outcome"] == LOWER else "no gain beyond chance"
+        reason = "no gain: it did worse" if row["outcome"] == LOWER else "no sure gain"
     elif row["extra_unknown"]:
         reason = "partly unknown"
     cpu, gpu = row["per_point_cpu_hours"], row["per_point_gpu_hours"]
     if not reason and cpu <= 0 and gpu <= 0:
-        reason = "costs no more"
+        reason = "no extra cost"
     if reason:
         return "", reason
     price = row["per_point_price"]

@@ -150,6 +150,25 @@ def test_more_seeds_narrow_an_interval_towards_the_floor_and_not_past_it():
     assert min(widths) >= floor_width(0.02)
 
 
+@pytest.mark.parametrize(("df", "share"), [(1, 0.95), (2, 0.8), (2, 0.9), (2, 0.3), (4, 0.9)])
+def test_few_seeds_that_prevail_do_not_make_an_interval_too_narrow(df, share):
+    """Normal estimates whose variances are estimated with so many degrees of freedom and 40."""
+    random, studies = np.random.default_rng(5), 4000
+    held = satterthwaite = 0
+    for _ in range(studies):
+        seed = math.sqrt(share * random.chisquare(df) / df)
+        test = math.sqrt((1 - share) * random.chisquare(40) / 40)
+        found = combine(random.normal(), seed, df, test, 40)
+        held += found.low < 0 < found.high
+        half = stats.t.ppf(0.975, found.df) * found.standard_error
+        satterthwaite += abs(found.estimate) < half
+        least = max(stats.t.ppf(0.975, df) * seed, stats.t.ppf(0.975, 40) * test)
+        assert found.high - found.estimate == pytest.approx(max(half, least))
+    assert 0.94 < held / studies < 0.965
+    if df <= 2 and share > 0.5:
+        assert satterthwaite / studies < 0.935
+
+
 @pytest.mark.parametrize("gone", [{"se_seed": math.nan}, {"se_test": math.nan}, {"df_seed": 0}])
 def test_with_a_source_unknown_there_is_no_interval(gone):
     known = {"se_seed": 0.03, "df_seed": 9, "se_test": 0.04} | gone

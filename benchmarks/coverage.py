@@ -8,8 +8,9 @@ arm that does nothing is called different, in a family (Dunnett) and in a study 
 `replicate --until` and the naive one beside it, which looks after each replicate and stops once the
 interval is narrow; and intervals over seeds and test sets. With 2,000 studies the figures
 themselves vary by about .005 (one standard error). What is allowed: .937 to .962 of intervals, .038
-to .063 of families; where at most 5 % of errors is promised, .063; with fewer studies more. Figures
-in brackets are of what a report does not do, or promise.
+to .063 of families; where an error of at most 5 % is promised, up to .063; where an interval is
+cautious, from .937 on; with fewer studies more. Figures in brackets are of what a report does not
+do, or does not promise.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from synthtrial.testing.simulated_inference import (
     until_narrow,
     whole_study,
 )
-from synthtrial.testing.simulated_logits import LOGIT_SCENARIOS
+from synthtrial.testing.simulated_logits import FEW_SEEDS, LOGIT_SCENARIOS
 
 Judge = Callable[[int, int], tuple[float, ...]]  # studies, seed -> shares
 MOST_STUDIES = 2000
-COVERAGE, FAMILY, AT_MOST, ANY = (0.937, 0.962), (0.038, 0.063), (0.0, 0.063), None
+COVERAGE, FAMILY = (0.937, 0.962), (0.038, 0.063)
+AT_LEAST, AT_MOST, ANY = (0.937, 1.0), (0.0, 0.063), None  # of what is promised to one side only
 MARGINS = {"one generator": 0.02, "a generator each": 0.03, "three draws, generators differ": 0.2}
 
 
@@ -84,12 +86,17 @@ SECTIONS = (
             ),
         },
     ),
+    Section(
+        "the same of so few seeds that the interval errs on the cautious side",
+        (("seeds, test set", AT_LEAST), ("seeds alone", ANY)),
+        {name: partial(other_images, each) for name, each in FEW_SEEDS.items()},
+    ),
 )
 
 
 def limits(allowed: tuple[float, float], studies: int) -> tuple[float, float]:
     """Widen what is allowed of 2,000 studies to what it is for fewer."""
-    nominal = 0.95 if allowed is COVERAGE else 0.05
+    nominal = 0.95 if allowed[1] > 0.5 else 0.05
     factor = math.sqrt(MOST_STUDIES / studies)
     low, high = (nominal + (end - nominal) * factor for end in allowed)
     return max(low, 0.0), min(high, 1.0)
@@ -120,7 +127,7 @@ def main() -> None:
     allowed = [f"{a:.3f} to {b:.3f}" for a, b in (limits(x, studies) for x in (COVERAGE, FAMILY))]
     most = limits(AT_MOST, studies)[1]
     print(f"{studies} studies each; allowed: coverage {allowed[0]}, family error {allowed[1]},")
-    print(f"error of a whole study and equivalence at the margin at most {most:.3f}")
+    print(f"error of a whole study, and equivalence at the margin, at most {most:.3f}")
     with ProcessPoolExecutor(options.processes) as pool:
         jobs = {
             (section.title, name): pool.submit(judged, judge, studies, options.seed)

@@ -97,8 +97,8 @@ LOGIT_SCENARIOS = {
     "6 seeds, 120 patients": LogitSimulation(6),
     "6 seeds, 360 images by themselves": LogitSimulation(6, patients=360, images=(1, 1)),
 }
-#: So few seeds that their spread is hardly known: intervals hold the truth at least as often as they
-#: say (:func:`synthtrial.stats.held_out.combine`).
+#: So few seeds that their spread is hardly known: intervals hold the truth at least as often as
+#: they say (:func:`synthtrial.stats.held_out.combine`).
 FEW_SEEDS = {
     "3 seeds, 120 patients": LogitSimulation(3),
     "3 seeds that differ much, 300 patients": LogitSimulation(3, 300, seed_deviation=0.3),

@@ -14,7 +14,7 @@ from synthtrial.holdings import artifacts_in_use, contents_of_store, contents_of
 from synthtrial.plan import build
 from synthtrial.store.artifacts import draft, open_store
 from synthtrial.study import load
-from synthtrial.targets import raise_target
+from synthtrial.targets import raise_target, target_file
 from synthtrial.tasks import ARTIFACT_KINDS
 from synthtrial.upstream import prepare_task
 from synthtrial.views import collect
@@ -98,7 +98,7 @@ def test_an_archive_of_a_store_has_every_study_and_every_artifact(kept):
     assert set(found.artifacts) == {*made[0], *made[1], STRAY}
     assert found.trials is None
     snapshots = {f"{study.digest}.yaml": study.snapshot().encode() for study in studies}
-    target = store.root / "studies" / "other.replicates.json"
+    target = target_file(studies[1], store)
     assert dict(found.studies) == {**snapshots, target.name: target.read_bytes()}
     assert dict(found.about) == {"study": None, "studies": ["digits", "other"]}
     # How far a study was taken goes along with that study alone.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 
 import numpy as np
@@ -11,10 +13,10 @@ import pytest
 from scipy import stats
 
 from synthtrial.errors import ConfigError
-from synthtrial.replication import assumed_power, make_rule, width_of
+from synthtrial.replication import assumed_power, decide, make_rule, width_of
 from synthtrial.store.artifacts import open_store
 from synthtrial.study import load
-from synthtrial.targets import raise_target, read_target
+from synthtrial.targets import WidthRule, raise_target, read_target
 
 SECONDS = [
     "arms={none: {}, gan: {synthetic: true}}",
@@ -48,8 +50,9 @@ def replicated(tmp_path_factory, synthtrial_command):
 def test_a_width_below_what_the_test_set_allows_is_refused_with_the_number(replicated):
     refused = replicated[1][0]
     assert refused.returncode != 0
-    assert "no number of seeds makes an interval that holds for other test images narrower" in (
-        refused.stderr
+    assert "width<1e-05 is the width of the interval over seeds alone" in refused.stderr
+    assert (
+        "The one that also holds for other test images cannot be narrower than 0." in refused.stderr
     )
     assert "Traceback" not in refused.stderr
 
@@ -59,8 +62,22 @@ def test_the_rule_begins_with_ten_replicates_and_says_how_many_it_takes(replicat
     assert "the rule begins with 10 replicates; going on" in first.stdout
     assert second.returncode == 0
     assert "a width of 0.3 takes 10 replicates (by the spread of the first 10" in second.stdout
-    found = json.loads((place / "store" / "studies" / "digits.replicates.json").read_text())
-    assert found["rule"] == {"width": 0.3, "first": 10, "most": 14}
+    target = read_target(load("digits", SECONDS), open_store(place / "store"))
+    assert target.rule == WidthRule(0.3, 10, 14)
+
+
+def test_both_widths_are_said_and_are_those_of_the_report(replicated):
+    second = replicated[1][1]
+    line = re.search(
+        r"  at 25 %: (\S+) wide over seeds alone; over other test images too: (\S+), and never "
+        r"below (\S+)\n",
+        second.stdout,
+    )
+    alone, both, floor = map(float, line.groups())
+    assert floor < both
+    assert alone < both
+    assert alone <= 0.3
+    assert "logits" not in second.stdout, "they were kept"
 
 
 def test_the_interval_keeps_the_spread_of_the_first_replicates(replicated):
@@ -88,6 +105,62 @@ def test_looks_are_remembered_and_the_report_says_so(replicated):
     page = (place / "reports" / "digits" / "report.html").read_text(encoding="utf-8")
     assert "follows a rule about the width of the primary interval (0.3)" in page
     assert "raised from 10 to 11 after results could be seen" in page
+
+
+@pytest.fixture
+def copied(replicated, tmp_path, synthtrial_command):
+    """A verb about a copy of the replicated study; returns what was printed, and the study."""
+    shutil.copytree(replicated[0] / "store", tmp_path / "store")
+    words = [*SECONDS, f"store.path={tmp_path / 'store'}"]
+    words += [f"store.report_path={tmp_path / 'reports'}", f"store.cache_path={tmp_path / 'cache'}"]
+
+    def verb(name, *more):
+        command = [*synthtrial_command, name, "digits", *words, *more]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def state():
+        target = read_target(load("digits", words), open_store(tmp_path / "store"))
+        report = tmp_path / "reports" / "digits" / "report.html"
+        page = report.read_text(encoding="utf-8") if report.exists() else ""
+        looks = [(look.before, look.after, look.seen, look.by) for look in target.looks]
+        return looks, " ".join(page.split())
+
+    return verb, state
+
+
+def test_an_edited_study_that_is_run_again_has_looked_too(copied):
+    verb, state = copied
+    before = state()[0]
+    done = verb("run", "protocol.replicates=12")
+    assert done.returncode == 0, done.stderr
+    looks, page = state()
+    assert looks == [*before, (11, 12, 11, "run")]
+    assert "raised from 10 to 11 and 11 to 12 after results could be seen" in page
+
+
+def test_there_is_a_way_back_to_fewer_replicates(copied):
+    verb, state = copied
+    before = state()[0]
+    told = verb("status").stderr
+    assert "(the study says 2; `replicate --back-to 2` goes back to that)" in told
+    done = verb("replicate", "--back-to", "10")
+    assert done.returncode == 0, done.stderr
+    looks, page = state()
+    assert looks == [*before, (11, 10, 11, "--back-to 10")]
+    assert "taken back from 11 to 10 when results of 11 could be seen" in page
+    refused = verb("replicate", "--back-to", "1")
+    assert refused.returncode != 0
+    assert "allowed: 2 to 9" in refused.stderr
+    both = verb("replicate", "--back-to", "5", "--to", "12")
+    assert "give one of --to N" in both.stderr
+
+
+def test_where_no_logits_are_kept_the_rule_says_that_it_knows_no_floor(tmp_path):
+    store, rule = open_store(tmp_path / "store"), WidthRule(1e-6, 10, 50)
+    decision = decide(load("digits", ["store.keep_logits=false"]), store, rule)
+    assert "is not known, as the study keeps no logits (store.keep_logits)" in decision.note
+    assert decision.replicates == 10
+    assert not decide(load("digits"), store, rule).note
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from synthtrial.store.attempts import hold
 from synthtrial.store.files import storage_errors, write_file
 from synthtrial.store.records import RecordWriter, compact, seal_abandoned
 from synthtrial.study import Study, load
+from synthtrial.targets import remember_run
 from synthtrial.tasks import Task
 from synthtrial.work import Context, run_task
 
@@ -63,6 +64,7 @@ def run(
         plan = _ready(plan, store, where)
         check_budget(plan, Clock(plan, store, gpu=uses_gpus(study.settings.engine)))
         with make_engine(study, store) as engine, RecordWriter(store) as writer:
+            remember_run(study, store)
             Drive(plan, store, engine, writer, listener).loop()
     return plan
 
@@ -106,6 +108,7 @@ def advance(
                 "--detach away, or use --engine slurm"
             )
         with engine, RecordWriter(store) as writer:
+            remember_run(study, store)
             drive = Drive(plan, store, engine, writer, listener)
             listener.started(plan, engine, drive.clock)
             drive.once()
@@ -184,6 +187,7 @@ def run_one(study: Study, store: Store, id_: str) -> Task:
             f"{missing[0].label} ({missing[0].id}); run these first, or `{study.command('run')}`"
         )
     keep_snapshot(study, store)
+    remember_run(study, store)
     from synthtrial.synthesis.ranks import joined
 
     engine = study.settings.engine

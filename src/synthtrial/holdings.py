@@ -15,7 +15,7 @@ from synthtrial.store.files import entries
 from synthtrial.store.maintenance import with_inputs
 from synthtrial.store.transfer.exporting import STUDIES, Contents, everything
 from synthtrial.study import Study, load
-from synthtrial.targets import with_target
+from synthtrial.targets import target_file, with_target
 from synthtrial.tasks import ARTIFACT_KINDS
 from synthtrial.upstream import prepare_task
 
@@ -56,7 +56,7 @@ def contents_of_study(plan: Plan, store: Store, *, keep_ids: bool) -> Contents:
     """
     made = {item for item in artifacts_of(plan) if exists(store, *item)}
     name, text = _snapshot(plan.study, keep_ids)
-    target = store.root / STUDIES / f"{plan.study.name}{_TARGET}"
+    target = target_file(plan.study, store)
     studies = {name: text} | ({target.name: target.read_bytes()} if target.exists() else {})
     about = {"study": plan.study.name, "complete": plan.complete}
     return Contents(with_inputs(store, made), set(plan.tasks), studies, about)

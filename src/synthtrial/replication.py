@@ -1,9 +1,9 @@
 """How many replicates a study needs: before it runs, and while it is replicated by a rule.
 
 The rule is Stein's (:mod:`synthtrial.stats.sequential`): the spread of the first blocks says how
-many are needed for an interval of a given width, and stays in that interval. It looks at the
-spread between seeds (and draws) alone; the test set's own error sets a floor that no number of
-seeds goes below, and a width under it is refused.
+many are needed for an interval of a given width, and stays in that interval. That is the interval
+over seeds (and draws) alone. One that also holds for other test images has a floor that no number
+of seeds goes below; a width under it is refused, as more seeds would say nothing about those.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from synthtrial.data.regimens import regimen_label
 from synthtrial.errors import ConfigError
 from synthtrial.plan import Plan, build
@@ -22,6 +20,7 @@ from synthtrial.report.facts import Facts, records
 from synthtrial.report.held_out import with_test_set
 from synthtrial.report.inference import PRIMARY, block_differences, differences_table
 from synthtrial.report.sources import gather
+from synthtrial.report.widths import FLOOR_UNKNOWN, has_floor, refuse_below_floor, width_lines
 from synthtrial.stats.power import (
     blocks_for_difference,
     detectable_difference,
@@ -47,6 +46,8 @@ class Decision:
         reason: in a sentence.
         chosen: whether the number follows from the spread of the first blocks.
         reached: whether the width is as narrow as it was to be.
+        widths: that the intervals have now, in lines.
+        note: what cannot be known about the width that is asked for; empty without.
     """
 
     replicates: int
@@ -54,6 +55,8 @@ class Decision:
     reason: str
     chosen: bool = False
     reached: bool = True
+    widths: tuple[str, ...] = ()
+    note: str = ""
 
 
 def width_of(rule: str) -> float:
@@ -116,14 +119,6 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def seen_replicates(plan: Plan) -> int:
-    """Return how many replicates have results that could have been looked at."""
-    trials = (
-        trial for task in plan.tasks.values() if (trial := task.trial) and task.id in plan.done
-    )
-    return len({trial.replicate for trial in trials if trial.stage == "replicate"})
-
-
 def refuse_hashed(plan: Plan, store: Store) -> None:
     """Refuse to add replicates to what was imported with hashed ids or without its images.
 
@@ -145,18 +140,23 @@ def decide(study: Study, store: Store, rule: WidthRule) -> Decision:
     """Say how many replicates a study is to be taken to by a rule, as far as it has been run.
 
     Raises:
-        ConfigError: the width is below what the test set allows, or the first blocks are done and
-            the primary question has no results.
+        ConfigError: the width is below the floor that the test set puts under intervals which hold
+            for other images too, or the first blocks are done and the primary question has no
+            results.
     """
     have = study.settings.protocol.replicates
     facts = gather(study, store, build(study, store))
     table = with_test_set(facts, differences_table(facts))
     primary = table[table.role == PRIMARY]
-    _check_floor(primary, rule)  # before anything is added for a width that cannot be had
+    # Before anything is added for a width that is of no use.
+    refuse_below_floor(primary, rule.width)
+    kept = study.settings.store.keep_logits or has_floor(primary)
+    note = "" if kept else FLOOR_UNKNOWN
     if have < rule.first:
-        return Decision(rule.first, False, f"the rule begins with {rule.first} replicates")
+        text = f"the rule begins with {rule.first} replicates"
+        return Decision(rule.first, False, text, note=note)
     if not facts.finished:
-        return Decision(have, False, f"{have} replicates are to be finished first")
+        return Decision(have, False, f"{have} replicates are to be finished first", note=note)
     needed = _needed(facts, rule)
     if not needed:
         raise ConfigError(
@@ -172,25 +172,11 @@ def decide(study: Study, store: Store, rule: WidthRule) -> Decision:
     if wanted > rule.most:
         text += f", and --max allows {rule.most}"
     most = min(wanted, rule.most)
+    widths = width_lines(primary)
     if most > have:
-        return Decision(most, False, text, chosen=True)
-    widest = float((primary.high - primary.low).max())
+        return Decision(most, False, text, chosen=True, widths=widths, note=note)
     reached = wanted <= have
-    text += f"; the widest interval is {widest:.4g} wide"
-    return Decision(have, True, text, chosen=True, reached=reached)
-
-
-def _check_floor(primary: pd.DataFrame, rule: WidthRule) -> None:
-    known = [row for row in records(primary) if not math.isnan(row["floor"])]
-    row = max(known, key=lambda row: float(row["floor"]), default=None)
-    if row is None or rule.width >= row["floor"]:
-        return
-    raise ConfigError(
-        f"--until width<{rule.width:g}: with this test set ({row['test_images']:.0f} images that "
-        "count) no number of seeds makes an interval that holds for other test images narrower "
-        f"than {row['floor']:.4g} (at {regimen_label(row['regimen'])}). Ask for that or more, or "
-        "have more test images"
-    )
+    return Decision(have, True, text, chosen=True, reached=reached, widths=widths, note=note)
 
 
 def _needed(facts: Facts, rule: WidthRule) -> dict[float, int]:

@@ -1,7 +1,12 @@
 """How many replicates a study has been taken to in a store, by what rule, and after what looks.
 
-Who raises the number of replicates after having seen results has looked: that is remembered, and
-the report says so.
+Who changes the number of replicates after having seen results has looked: that is remembered, and
+the report says so. It does not matter how the number was changed: by `synthtrial replicate`, or by
+an edited study that is run again.
+
+What is remembered lies in ``studies/<name>-<key>.replicates.json`` of the store
+(:func:`target_file`). The key (:func:`study_key`) is that of what is measured, whatever the number
+of replicates, so that two studies of one name do not answer for each other.
 """
 
 from __future__ import annotations
@@ -9,15 +14,23 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from synthtrial.errors import StoreError
+from synthtrial.errors import ConfigError, StoreError, SynthtrialError
+from synthtrial.identity import digest, non_default
+from synthtrial.plan import Plan, build
 from synthtrial.store.artifacts import Store
-from synthtrial.store.files import storage_errors, write_file
-from synthtrial.study import Study
+from synthtrial.store.files import entries, storage_errors, write_file
+from synthtrial.study import Study, load
+from synthtrial.upstream import split_identity
+
+_SUFFIX = ".replicates.json"
+#: Sections of a study that change nothing of what is measured.
+_ASIDE = ("description", "engine", "store", "statistics", "cams", "allow_leakage")
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class WidthRule:
 
 @dataclass(frozen=True)
 class Look:
-    """One time that the number of replicates was raised.
+    """One time that the number of replicates was changed: raised, or taken back.
 
     Attributes:
         before, after: replicates.
@@ -55,17 +68,53 @@ class Look:
 
 @dataclass(frozen=True)
 class Target:
-    """What was asked for in a store.
+    """What was asked for in a store, and done.
 
     Attributes:
-        replicates: in all.
+        replicates: in all, that `synthtrial replicate` asked for; 0 where it never did.
         rule: by which, if by one.
-        looks: each time that they were raised.
+        looks: each time that they were raised or taken back.
+        ran: most that the study has been run with; 0 where that is not known.
     """
 
-    replicates: int
+    replicates: int = 0
     rule: WidthRule | None = None
     looks: tuple[Look, ...] = ()
+    ran: int = 0
+
+
+def study_key(study: Study) -> str:
+    """Return the identity of a study that stays the same when replicates are added.
+
+    It is the digest of the name and of every setting that says what is measured: the dataset by
+    its content, split, imbalance, regimens, arms, generator, classifier, grid, metrics, seed and
+    the rest of the protocol. Not in it are the numbers of replicates and of draws (only whether
+    all share one draw), and the sections ``description``, ``engine``, ``store``, ``statistics``,
+    ``cams`` and the setting ``allow_leakage``: a question that is declared late, or changed, is
+    one about results that may have been seen.
+    """
+    settings = study.settings
+    kept = {name: value for name, value in non_default(settings).items() if name not in _ASIDE}
+    protocol = non_default(settings.protocol)
+    kept["protocol"] = {k: v for k, v in protocol.items() if k not in ("replicates", "draws")}
+    kept["one_draw"] = settings.protocol.draws == 1
+    kept["dataset"] = study.dataset.identity
+    kept["split"] = {**kept.get("split", {}), "test_groups": None, **split_identity(settings.split)}
+    kept["metrics"] = sorted(settings.metrics)
+    kept["classifier"] = study.classifier.identity
+    if study.generator is not None and study.gan_trainings:
+        kept["generator"] = study.generator.identity
+    return digest(kept)
+
+
+def target_file(study: Study, store: Store) -> Path:
+    """Return the file of what was asked for of a study, whether it is there or not.
+
+    Where there is none with the study's key, but one with its name alone, as they once were, it is
+    that one.
+    """
+    mine, by_name = _own_file(study, store), store.root / "studies" / f"{study.name}{_SUFFIX}"
+    return by_name if by_name.exists() and not mine.exists() else mine
 
 
 def with_target(study: Study, store: Store) -> Study:
@@ -80,7 +129,7 @@ def read_target(study: Study, store: Store) -> Target | None:
     Raises:
         StoreError: the file that says so is damaged.
     """
-    path = _path(study, store)
+    path = target_file(study, store)
     if not path.exists():
         return None
     try:
@@ -98,7 +147,16 @@ def _target(found: Mapping[str, Any]) -> Target:
         int(found["replicates"]),
         None if rule is None else WidthRule(**rule),
         tuple(Look(**look) for look in found.get("looks", ())),
+        int(found.get("ran", 0)),
     )
+
+
+def seen_replicates(plan: Plan) -> int:
+    """Return how many replicates have results that could have been looked at."""
+    trials = (
+        trial for task in plan.tasks.values() if (trial := task.trial) and task.id in plan.done
+    )
+    return len({trial.replicate for trial in trials if trial.stage == "replicate"})
 
 
 def raise_target(
@@ -112,7 +170,7 @@ def raise_target(
 ) -> Study:
     """Remember that the study is taken to so many replicates, and return it so.
 
-    Replicates are never taken away: a target below what was asked for before changes nothing.
+    A target below what was asked for before changes nothing: :func:`take_back` does that.
 
     Args:
         study: the study.
@@ -122,24 +180,105 @@ def raise_target(
         by: what was typed.
         rule: by which the number was found; that of before is kept without one.
     """
-    known = read_target(study, store) or Target(0)
-    study = _with_replicates(study, known.replicates)
-    before = study.settings.protocol.replicates
-    target = dataclasses.replace(known, replicates=max(before, replicates), rule=rule or known.rule)
-    if target.replicates > before:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        look = Look(before, target.replicates, seen, by, now)
-        target = dataclasses.replace(target, looks=(*known.looks, look))
-    if target.replicates > before or target.rule != known.rule:
-        path = _path(study, store)
-        with storage_errors(store.root):
-            path.parent.mkdir(exist_ok=True)
-            write_file(path, json.dumps(asdict(target)).encode() + b"\n")
-    return _with_replicates(study, target.replicates)
+    known = read_target(study, store) or Target()
+    own = study.settings.protocol.replicates
+    before = max(known.ran or own, known.replicates)
+    after = max(known.replicates, own, replicates)
+    looks = (*known.looks, _look(before, after, seen, by)) if after > before else known.looks
+    asked = after if after > own or known.replicates else 0
+    _write(study, store, known, Target(asked, rule or known.rule, looks, known.ran))
+    return _with_replicates(study, after)
 
 
-def _path(study: Study, store: Store) -> Path:
-    return store.root / "studies" / f"{study.name}.replicates.json"
+def take_back(study: Study, store: Store, replicates: int, *, seen: int, by: str) -> Study:
+    """Remember that the study is to have fewer replicates than were asked for; return it so.
+
+    Results stay in the store. A rule stays where the blocks that it began with do.
+
+    Args:
+        study: the study, with the replicates that it names itself.
+        store: where.
+        replicates: in all.
+        seen: replicates of which results are there.
+        by: what was typed.
+
+    Raises:
+        ConfigError: no more were asked for, or fewer than the study itself names.
+    """
+    known = read_target(study, store) or Target()
+    own = study.settings.protocol.replicates
+    if known.replicates <= own:
+        raise ConfigError(
+            f"--back-to {replicates}: nothing asked for more than the {own} replicates that the "
+            "study names; to have fewer, set protocol.replicates"
+        )
+    if not own <= replicates < known.replicates:
+        raise ConfigError(
+            f"--back-to {replicates}: the study names {own} replicates, and {known.replicates} "
+            f"were asked for; allowed: {own} to {known.replicates - 1}"
+        )
+    rule = known.rule if known.rule and replicates >= known.rule.first else None
+    looks = (*known.looks, _look(known.replicates, replicates, seen, by))
+    asked = replicates if replicates > own else 0
+    _write(study, store, known, Target(asked, rule, looks, min(known.ran, replicates)))
+    return _with_replicates(study, replicates)
+
+
+def remember_run(study: Study, store: Store) -> None:
+    """Remember with how many replicates a study is run.
+
+    More than it was run with before, once there are results, is a look; to go on with what was
+    interrupted is none. Whoever begins a run calls this, while nobody else may run the study.
+    """
+    known = read_target(study, store) or Target()
+    mine = study.settings.protocol.replicates
+    ran = known.ran or _ran_before(study, store)
+    before, looks = max(ran, known.replicates), known.looks
+    if 0 < before < mine:
+        seen = seen_replicates(build(_as_of(study, before), store))
+        looks = (*looks, _look(before, mine, seen, "run")) if seen else looks
+    _write(study, store, known, dataclasses.replace(known, looks=looks, ran=max(ran, mine)))
+
+
+def _ran_before(study: Study, store: Store) -> int:
+    """Return the most replicates of other runs, by their snapshots; 0 without any.
+
+    Runs have not always been remembered in the file.
+    """
+    found, key = 0, study_key(study)
+    for path in entries(store.root / "studies", ".yaml"):
+        with suppress(SynthtrialError, OSError, ValueError):  # not readable here: another study
+            name = path.read_text().partition("\n")[0]  # the whole takes a while to read
+            if path.stem == study.digest or study.name not in name:
+                continue
+            other = load(path)
+            if study_key(other) == key:
+                found = max(found, other.settings.protocol.replicates)
+    return found
+
+
+def _as_of(study: Study, replicates: int) -> Study:
+    """Return the study as it was when it had fewer replicates."""
+    draws = study.settings.protocol.draws
+    fewer = [] if draws is None else [f"protocol.draws={min(draws, replicates)}"]
+    return study.replace([f"protocol.replicates={replicates}", *fewer])
+
+
+def _look(before: int, after: int, seen: int, by: str) -> Look:
+    return Look(before, after, seen, by, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _write(study: Study, store: Store, known: Target, target: Target) -> None:
+    if target == known:
+        return
+    path = _own_file(study, store)
+    with storage_errors(store.root):
+        path.parent.mkdir(exist_ok=True)
+        write_file(path, json.dumps(asdict(target)).encode() + b"\n")
+
+
+def _own_file(study: Study, store: Store) -> Path:
+    return store.root / "studies" / f"{study.name}-{study_key(study)}{_SUFFIX}"
 
 
 def _with_replicates(study: Study, replicates: int) -> Study:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
+from synthtrial.errors import DamagedArtifactError
 from synthtrial.plan import build
 from synthtrial.store.artifacts import draft, list_artifacts, open_store
 from synthtrial.store.records import read_records
 from synthtrial.store.transfer import merging
 from synthtrial.store.transfer.archive import _checksum
 from synthtrial.store.transfer.formats import ABOUT
-from synthtrial.targets import raise_target
+from synthtrial.study import load
+from synthtrial.targets import WidthRule, raise_target, read_target
 from synthtrial.testing.studies import measured, run_here
 
 
@@ -165,14 +168,42 @@ def test_the_target_of_replicates_travels_and_is_never_lowered(
     toy_study, tmp_path, exported, imported
 ):
     study = toy_study(tmp_path / "one", "protocol.replicates=2", "store.keep_logits=false")
-    store = open_store(study.store_path)
-    run_here(raise_target(study, store, 3), store)
-    exported(study, tmp_path / "toy.tar", "--keep-ids")
-    target = open_store(tmp_path / "new")
-    raise_target(study, target, 2)
+    store, rule = open_store(study.store_path), WidthRule(0.5, 2, 9)
+    run_here(raise_target(study, store, 3, seen=2, by="--to 3", rule=rule), store)
+    exported(study, tmp_path / "toy.tar")
+    new = open_store(tmp_path / "new")
+    raise_target(study, new, 2)
     imported(tmp_path / "toy.tar", tmp_path / "new")
-    path = tmp_path / "new" / "studies" / "toy.replicates.json"
-    assert json.loads(path.read_text())["replicates"] == 3
-    raise_target(study, target, 7)
+    snapshot = next((tmp_path / "new" / "studies").glob("*.yaml"))
+    there = load(snapshot, ["protocol.replicates=2"])
+    assert read_target(there, new) == read_target(study, store)
+    assert read_target(there, new).rule == rule
+    raise_target(study, new, 7, seen=3, by="--to 7")
     imported(tmp_path / "toy.tar", tmp_path / "new")
-    assert json.loads(path.read_text())["replicates"] == 7
+    target = read_target(study, new)
+    assert (target.replicates, target.rule) == (7, rule)
+    assert [look.by for look in target.looks] == ["--to 3", "--to 7"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"replicates": "many"},
+        {"replicates": 3, "looks": [{"before": 1}]},
+        {"replicates": 3, "looks": 7},
+        {"replicates": 3, "rule": {"width": "0.1", "first": 2, "most": 3}},
+        {"replicates": 3, "rule": "narrow"},
+        [],
+    ],
+)
+def test_what_an_archive_says_of_replicates_is_checked(odd):
+    with pytest.raises(DamagedArtifactError, match="does not say a number of replicates"):
+        merging._read_target(json.dumps(odd).encode(), Path("toy.replicates.json"))
+
+
+def test_a_file_of_before_looks_were_kept_is_merged():
+    look = {"before": 2, "after": 3, "seen": 2, "by": "run", "at": "2025-01-01T00:00:00+00:00"}
+    old = merging._read_target(b'{"replicates": 9}', Path("toy.replicates.json"))
+    new = {"replicates": 3, "rule": None, "looks": [look], "ran": 3}
+    for pair in ((old, new), (new, old)):
+        assert merging._merged(*pair) == {**new, "replicates": 9}

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from synthtrial.classify import metrics
-from synthtrial.stats.held_out import paired_areas
 from synthtrial.stats.influence import (
     auc_influence,
     grouping,
@@ -70,6 +69,12 @@ def rough(rows, columns, seed=0):
     targets = (random.random(rows) < 0.3).astype(float)
     scores = np.round(random.normal(size=(rows, columns)) + targets[:, None], 1)
     return scores, targets
+
+
+def paired_areas(scores, targets, groups):
+    """The areas of classifiers of the same rows, and their covariance."""
+    found = auc_influence(scores, targets[:, None], groups)
+    return found.estimates_R, found.covariance()
 
 
 def test_the_paper_s_own_patients():

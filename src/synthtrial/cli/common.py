@@ -49,9 +49,11 @@ def open_study(
     store = open_store(loaded.store_path, create=create)
     raised = with_target(loaded, store)
     if raised is not loaded:
+        own = loaded.settings.protocol.replicates
         click.echo(
             f"note: {raised.settings.protocol.replicates} replicates, as `synthtrial replicate` "
-            f"asked for in this store (the study says {loaded.settings.protocol.replicates})",
+            f"asked for in this store (the study says {own}; "
+            f"`replicate --back-to {own}` goes back to that)",
             err=True,
         )
     return raised, store

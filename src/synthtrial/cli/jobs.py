@@ -96,8 +96,11 @@ def retry(
 def cancel(study: str, overrides: Sequence[str], engine: str | None) -> None:
     """Cancel this study's jobs in SLURM's queue, and no others. What is finished is kept."""
     from synthtrial.engines.slurm.control import cancel_study
+    from synthtrial.store.artifacts import open_store
+    from synthtrial.study import load
 
-    loaded, store = require_store(study, overrides, engine)
+    loaded = load(study, overrides, engine)  # its data may be out of reach: only its name counts
+    store = open_store(loaded.store_path, create=False)
     gone = cancel_study(store, loaded.name)
     if gone:
         click.echo(f"cancelled: {', '.join(gone)}")

@@ -38,6 +38,12 @@ _MOST = 50  # replicates, where --until names no limit
     help='Until the primary interval is narrow enough: "width<0.01", from end to end.',
 )
 @click.option("--max", "most", type=click.IntRange(min=2), help="With --until, at most (50).")
+@click.option(
+    "--back-to",
+    "back_to",
+    type=click.IntRange(min=1),
+    help="Fewer than were asked for, in all; no result is deleted.",
+)
 @click.option("--detach", is_flag=True, help="As in `run`; with --until, one step of the rule.")
 def replicate(
     study: str,
@@ -46,14 +52,21 @@ def replicate(
     target: int | None,
     until: str | None,
     most: int | None,
+    back_to: int | None,
     detach: bool,
 ) -> None:
     """Add replicates until there are --to of them, or by a rule; only missing ones are run."""
-    from synthtrial.replication import make_rule, refuse_hashed, seen_replicates, width_of
-    from synthtrial.targets import raise_target
+    from synthtrial.replication import make_rule, refuse_hashed, width_of
+    from synthtrial.targets import raise_target, seen_replicates
 
-    if (target is None) == (until is None):
-        raise ConfigError('give either --to N or --until "width<0.01"')
+    if [target, until, back_to].count(None) != 2:
+        raise ConfigError('give one of --to N, --until "width<0.01" and --back-to N')
+    if most is not None and until is None:
+        raise ConfigError("--max is for --until; --to says how many there are to be")
+    go_on = detach_study if detach else run_study
+    if back_to is not None:
+        go_on(_taken_back(study, overrides, engine, back_to), {})
+        return
     if until is not None:
         width = width_of(until)
         loaded, store = make_store(study, overrides, engine)
@@ -61,28 +74,54 @@ def replicate(
         _replicate_until(loaded, store, make_rule(width, loaded, store, most or _MOST), detach)
         return
     assert target is not None
-    if most is not None:
-        raise ConfigError("--max is for --until; --to says how many there are to be")
     loaded, store = make_store(study, overrides, engine)
     planned = build_plan(loaded, store)
     refuse_hashed(planned, store)
     have = loaded.settings.protocol.replicates
     if target < have:
-        click.echo(f"the study has {have} replicates; they are never taken away")
+        click.echo(f"the study has {have} replicates; --to only adds (--back-to takes back)")
     seen = seen_replicates(planned)
-    raised = raise_target(loaded, store, target, seen=seen, by=f"--to {target}")
-    (detach_study if detach else run_study)(raised, {})
+    go_on(raise_target(loaded, store, target, seen=seen, by=f"--to {target}"), {})
+
+
+def _taken_back(study: str, overrides: Sequence[str], engine: str | None, back_to: int) -> Study:
+    """Return a study with fewer replicates than were asked for; nothing of it may be running."""
+    from synthtrial.engines.submissions import open_submissions
+    from synthtrial.errors import StoreBusyError
+    from synthtrial.store.artifacts import open_store
+    from synthtrial.store.attempts import hold
+    from synthtrial.study import load
+    from synthtrial.targets import seen_replicates, take_back, with_target
+
+    loaded = load(study, overrides, engine)
+    store = open_store(loaded.store_path, create=False)
+    name, words = loaded.name, f"replicate --back-to {back_to}"
+    with hold(store, name, loaded.settings.engine.name, words, follow=loaded.command("status")):
+        if open_submissions(store, name) or open_submissions(store, name, "advance"):
+            raise StoreBusyError(
+                f"jobs of {name} are in SLURM's queue, and would go on to what was asked for: stop "
+                f"them with `{loaded.command('cancel')}` first; what is finished is kept"
+            )
+        seen = seen_replicates(build_plan(with_target(loaded, store), store))
+        return take_back(loaded, store, back_to, seen=seen, by=f"--back-to {back_to}")
 
 
 def _replicate_until(study: Study, store: Store, rule: WidthRule, detach: bool) -> None:
     """Replicate by a rule about the width of the primary interval."""
-    from synthtrial.replication import decide, seen_replicates
-    from synthtrial.targets import raise_target
+    from synthtrial.replication import decide
+    from synthtrial.targets import raise_target, seen_replicates
 
-    by = f"--until width<{rule.width:g} --max {rule.most}"
+    by, said = f"--until width<{rule.width:g} --max {rule.most}", False
     while True:
         decision = decide(study, store, rule)
+        if decision.note and not said:
+            click.echo(decision.note)
+            said = True
         click.echo(f"{decision.reason}{'' if decision.done else '; going on'}")
+        if decision.widths:
+            click.echo("intervals of the primary question now, from end to end:")
+        for line in decision.widths:
+            click.echo(line)
         planned = build_plan(study, store)
         study = raise_target(
             study,

@@ -25,8 +25,9 @@ from synthtrial.report.columns import (
     filled,
 )
 from synthtrial.report.description import describe
-from synthtrial.report.facts import Design, Facts, listing
+from synthtrial.report.facts import Facts
 from synthtrial.report.held_out_errors import find_errors
+from synthtrial.report.looks import with_looks
 from synthtrial.report.made import count_tasks, find_pictures, judged, lost, trained, unreadable
 from synthtrial.report.outcomes import read_curves, read_outcomes
 from synthtrial.report.planned import planned_trials
@@ -34,7 +35,7 @@ from synthtrial.report.spending import TRIED, seconds_by_task, tariff_of, work_d
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.study import Study
-from synthtrial.targets import Target, read_target
+from synthtrial.targets import read_target
 from synthtrial.tasks import Task
 from synthtrial.upstream import allocate_task
 
@@ -46,7 +47,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         ConfigError: ``statistics.per_class`` names a metric that has one value for all classes.
         DamagedArtifactError: a manifest, the records or a picture is damaged.
     """
-    design = _with_looks(describe(study), read_target(study, store))
+    design = with_looks(describe(study), read_target(study, store))
     named = study.settings.statistics.published
     planned = planned_trials(plan, store)
     tries = read_records(store, every_attempt=True, columns=list(TRIED))
@@ -90,30 +91,6 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         **trained(study, store, plan),
     )
     return dataclasses.replace(facts, **find_errors(store, plan, planned, facts))
-
-
-def _with_looks(design: Design, target: Target | None) -> Design:
-    """Say by what rule, and after which looks, there are so many replicates."""
-    if target is None:
-        return design
-    rule, sentences = target.rule, []
-    looks = [look for look in target.looks if look.seen]
-    if rule is not None:
-        sentences.append(
-            f"The number of replicates follows a rule about the width of the primary interval "
-            f"({rule.width:g}): it is found from the spread of the first {rule.first}, which is "
-            "also that of the interval, so that its coverage is kept (Stein 1945)."
-        )
-    raised = [look for look in looks if "--until" not in look.by]
-    if raised:
-        steps = listing([f"{look.before} to {look.after}" for look in raised])
-        sentences.append(
-            f"The number of replicates was raised from {steps} after results could be seen. Who "
-            "goes on until an interval clears zero finds it clear too often: no interval here is "
-            "corrected for that."
-        )
-    pilot = None if rule is None else rule.first
-    return dataclasses.replace(design, pilot=pilot, looks=tuple(sentences))
 
 
 def _done(plan: Plan, kind: str) -> Iterator[Task]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synthtrial.stats.influence import Floats, Grouping, auc_influence
+from synthtrial.stats.influence import Floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -70,26 +70,6 @@ class Combined:
     confidence: float
 
 
-def paired_areas(
-    scores_NR: ArrayLike, targets_N: ArrayLike, groups: Grouping
-) -> tuple[Floats, Floats]:
-    """Return the areas under the ROC curves of classifiers of the same rows, and their covariance.
-
-    DeLong, DeLong & Clarke-Pearson 1988; by groups as in :func:`.influence.auc_influence`.
-
-    Args:
-        scores_NR: a classifier a column.
-        targets_N: 1, 0, or NaN for rows to be ignored.
-        groups: of the rows.
-
-    Returns:
-        areas_R and covariance_RR.
-    """
-    targets_N1 = np.asarray(targets_N, dtype=np.float64)[:, None]
-    found = auc_influence(scores_NR, targets_N1, groups)
-    return found.estimates_R, found.covariance()
-
-
 def held_out_error(sums_GU: ArrayLike, groups: int | None = None) -> HeldOutError:
     """Return the test set's error of a mean over seeds.
 
@@ -97,21 +77,6 @@ def held_out_error(sums_GU: ArrayLike, groups: int | None = None) -> HeldOutErro
         sums_GU: influence of each group on the score of each seed; of a difference between arms,
             the difference of the influences, seed by seed.
         groups: groups that the score rests on; by default all rows of ``sums_GU``.
-    """
-    sums = np.asarray(sums_GU, dtype=np.float64)
-    return error_of_sums(sums.sum(axis=1), float((sums**2).sum()), sums.shape[1], groups)
-
-
-def error_of_sums(
-    total_G: Floats, squares: float, n: int, groups: int | None = None
-) -> HeldOutError:
-    """Return what :func:`held_out_error` does, from sums that can be made one seed at a time.
-
-    Args:
-        total_G: sum over seeds of the influences.
-        squares: sum over seeds and groups of their squares.
-        n: seeds.
-        groups: groups that the score rests on; by default all.
 
     Returns:
         The variance of the mean is ``sum_g (total_g / n)^2``; its shared part the mean over pairs
@@ -119,6 +84,8 @@ def error_of_sums(
         squared variance over its own variance (Pan & Wall, Statistics in Medicine 21:1429-1441,
         2002), so that a difference which rests on few of the groups counts as one of few groups.
     """
+    sums = np.asarray(sums_GU, dtype=np.float64)
+    total_G, squares, n = sums.sum(axis=1), float((sums**2).sum()), sums.shape[1]
     counted = len(total_G) if groups is None else groups
     nan = math.nan
     if n < 1 or counted < 2 or not np.isfinite(squares):

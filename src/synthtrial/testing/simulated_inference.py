@@ -7,14 +7,15 @@ these studies: as many columns of the table that `make coverage` prints.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from synthtrial.report.kept_logits import RESAMPLES
 from synthtrial.stats.contrasts import Comparison, Spread, compare, with_baseline
 from synthtrial.stats.equivalence import equivalence
-from synthtrial.stats.group_bootstrap import bootstrap_auc, deviations, group_weights
+from synthtrial.stats.group_bootstrap import bootstrap_rows, deviations, group_weights
 from synthtrial.stats.held_out import combine, held_out_error
 from synthtrial.stats.influence import Influence, auc_influence, grouping
 from synthtrial.stats.multiplicity import holm
@@ -22,6 +23,11 @@ from synthtrial.stats.power import interval_width
 from synthtrial.stats.sequential import LEAST_FIRST, blocks_needed, stein_interval
 from synthtrial.testing.simulated import Simulation, WholeStudy
 from synthtrial.testing.simulated_logits import LogitSimulation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 _ALPHA = 0.05
 
@@ -177,7 +183,8 @@ def other_images(
         found = auc_influence(scores_NR, targets_N1, groups)
         if bootstrap:
             weights_BG = group_weights(groups, RESAMPLES, random)
-            drawn_BR = bootstrap_auc(scores_NR, targets_N1, groups, weights_BG)
+            areas = partial(_areas, scores_NR, judged.targets_N == 1)
+            drawn_BR = bootstrap_rows(areas, groups, weights_BG)
             found = Influence(found.estimates_R, deviations(drawn_BR))
         values_RA = found.estimates_R.reshape(-1, 2)
         (seeds,) = with_baseline(values_RA, ("none", "gan"), "none")
@@ -186,3 +193,14 @@ def other_images(
         truth = simulation.truth
         held += (both.low <= truth <= both.high, seeds.low <= truth <= seeds.high)
     return OtherImages(*(held / studies))
+
+
+def _areas(scores_NR: Floats, hit_N: NDArray[np.bool_], rows_M: NDArray[np.int64]) -> Floats:
+    """Return the area under the ROC curve of each column, of some rows (Mann-Whitney)."""
+    hit_M, scores_MR = hit_N[rows_M], scores_NR[rows_M]
+    # Copies of a row are tied with each other alone, and add up to the same in any order.
+    rank_MR = scores_MR.argsort(axis=0).argsort(axis=0) + 1.0
+    hits = int(hit_M.sum())
+    pairs = hits * (hit_M.size - hits)
+    excess_R: Floats = rank_MR[hit_M].sum(axis=0) - hits * (hits + 1) / 2.0
+    return excess_R / pairs if pairs else np.full(excess_R.shape, np.nan)

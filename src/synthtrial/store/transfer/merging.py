@@ -12,6 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -227,14 +228,43 @@ def _add_studies(archive: Archive, store: Store) -> None:
         if not (folder / name).exists():
             write_file(folder / name, archive.read(f"{STUDIES}/{name}"))
     for name in _names_under(archive, STUDIES, _TARGET):
-        wanted = _replicates(archive.read(f"{STUDIES}/{name}"), archive.path / STUDIES / name)
         path = folder / name
-        if not path.exists() or _replicates(path.read_bytes(), path) < wanted:
-            write_file(path, json.dumps({"replicates": wanted}).encode() + b"\n")
+        theirs = _read_target(archive.read(f"{STUDIES}/{name}"), archive.path / STUDIES / name)
+        mine = _read_target(path.read_bytes(), path) if path.exists() else {"replicates": 0}
+        write_file(path, json.dumps(_merged(mine, theirs)).encode() + b"\n")
 
 
-def _replicates(content: bytes, path: Path) -> int:
+def _merged(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Return what was asked for here and there: the most replicates, and every look at results."""
+    first, second = mine, theirs
+    if theirs["replicates"] > mine["replicates"]:
+        first, second = theirs, mine
+    looks = [*mine.get("looks", ())]
+    looks += [look for look in theirs.get("looks", ()) if look not in looks]
+    return {
+        "replicates": first["replicates"],
+        "rule": first.get("rule") or second.get("rule"),
+        "looks": sorted(looks, key=lambda look: str(look["at"])),
+        "ran": max(mine.get("ran", 0), theirs.get("ran", 0)),
+    }
+
+
+#: What :mod:`synthtrial.targets` writes, and nothing else: an archive may come from anybody.
+_RULE = {"width": (int, float), "first": int, "most": int}
+_LOOK = {"before": int, "after": int, "seen": int, "by": str, "at": str}
+
+
+def _read_target(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        return int(json.loads(content)["replicates"])
-    except (ValueError, KeyError, TypeError):
-        raise DamagedArtifactError(f"{path} does not say a number of replicates") from None
+        found = json.loads(content)
+        kept = {"replicates": int(found["replicates"]), "ran": int(found.get("ran", 0))}
+        rule, looks = found.get("rule"), found.get("looks", [])
+        if all(_is_like(look, _LOOK) for look in looks) and (rule is None or _is_like(rule, _RULE)):
+            return {**kept, "rule": rule, "looks": looks}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise DamagedArtifactError(f"{path} does not say a number of replicates")
+
+
+def _is_like(found: Any, form: dict[str, Any]) -> bool:
+    return found.keys() == form.keys() and all(isinstance(found[key], form[key]) for key in form)

@@ -107,7 +107,7 @@ def test_a_study_without_failures_has_no_tests_and_says_what_is_still_possible(f
     assert failures.associations_table(facts).empty
     assert failures.association_sentences(failures.associations_table(facts)) == ([], "")
     sentence = failures.sound_sentence(facts, failures.rates_table(facts))
-    assert "Of 6 replicates in a cell none did" in sentence
+    assert "With 6 replicates in a cell that is no proof" in sentence
     assert "up to 39.0 %" in sentence
 
 

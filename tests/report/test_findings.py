@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from synthtrial.report import basis, diagnostics, finding_sentences, findings, inference, tables
 from synthtrial.report.facts import Primary
@@ -101,12 +102,27 @@ def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
     )
 
 
+def test_an_interval_that_spans_all_scores_says_that_nothing_is_known(fabricate):
+    ends = {f"{kind}low": -1.2 for kind in ("", "joint_", "shown_")}
+    ends |= {f"{kind}high": 1.3 for kind in ("", "joint_", "shown_")}
+    found = say(fabricate, outcome="unclear", standard_error=0.3, blocks=3, df=2, **ends)
+    assert "and next to nothing can be ruled out." in found.sentence
+    assert "1.2" not in found.sentence
+
+
+def test_where_seeds_share_draws_it_is_draws_that_are_too_few(fabricate):
+    assert say(fabricate, outcome="unclear").verdict == "not enough seeds"
+    design = dataclasses.replace(fabricate.study(finished=0.0).design, draws=3, replicates=6)
+    assert finding_sentences.units_of(design, {"unit": "draw"}) == "draws"
+
+
 def test_how_many_more_finds_the_difference_four_times_in_five(fabricate):
     from statsmodels.stats.power import TTestPower
 
     found = say(fabricate, outcome="unclear", difference=0.03, low=0.01, high=0.05, joint_low=0.01,
                 joint_high=0.05)  # fmt: skip
-    effect = 0.03 / (0.01 * np.sqrt(10))
+    upper = np.sqrt(9 / stats.chi2.ppf(0.2, 9))  # the spread of ten blocks is itself a guess
+    effect = 0.03 / (upper * 0.01 * np.sqrt(10))
     total = int(np.ceil(TTestPower().solve_power(effect_size=effect, power=0.8, alpha=0.05)))
     assert found.more == max(total, 11) - 10
 
@@ -172,7 +188,7 @@ def test_the_forest_has_every_arm_of_every_regimen(whole, differences):
 def test_what_was_declared_is_said_and_what_was_not_as_well(whole):
     first, last = basis.declared_sentences(whole.design)
     assert "does gan change recall on 8 and 9 against none, with 10 % and 100 %" in first
-    assert last == "Everything else is exploratory."
+    assert last == "Everything else is exploratory: hints for the next study, and no proof."
     undeclared = dataclasses.replace(whole.design, primary=None)
     (text,) = basis.declared_sentences(undeclared)
     assert "exploratory" in text
@@ -192,8 +208,6 @@ def test_the_basis_says_what_varied_how_often_and_with_what_freedom(whole, diffe
 
 
 def test_diagnostics_are_those_of_scipy(whole, differences):
-    from scipy import stats
-
     results = tables.long_results(whole)
     table = diagnostics.assumptions_table(whole, results, differences)
     mine = results[(results.regimen == 0.1) & (results.scope == "minority")]
@@ -227,3 +241,16 @@ def test_unlike_spreads_are_said_in_words(fabricate):
     differences = with_test_set(facts, inference.differences_table(facts))
     table = diagnostics.assumptions_table(facts, tables.long_results(facts), differences)
     assert "the arms differ in spread" in " ".join(diagnostics.doubts(facts, table))
+
+
+def test_an_interval_far_longer_than_the_rest_is_cut_and_has_a_tip(whole, differences):
+    wild = differences.copy()
+    mine = (wild.arm == "gan") & (wild.regimen == 0.1) & (wild.scope == "minority")
+    wild.loc[mine, ["low", "shown_low"]] = -9.0
+    wild.loc[mine, ["high", "shown_high"]] = 9.0
+    (axes,) = forest_panels(whole, wild)[0].figure.axes
+    tips = [line.get_marker() for line in axes.lines if line.get_marker() in ("<", ">")]
+    assert sorted(tips) == ["<", "<", ">", ">"]
+    assert axes.get_xlim()[1] < 2.0
+    (axes,) = forest_panels(whole, differences)[0].figure.axes
+    assert not [line for line in axes.lines if line.get_marker() in ("<", ">")]

@@ -215,3 +215,20 @@ def test_few_draws_leave_arms_with_made_images_a_spread_of_their_own(fabricate):
     assert set(found[~made].spread) == {"pooled"}
     one = inference.differences_table(fabricate.study(draws=1, replicates=3))
     assert set(one.spread) == {"pooled"}, "one generator for all is no spread"
+
+
+def test_the_same_difference_is_called_one_thing_wherever_it_stands(facts):
+    whole = inference.differences_table(facts)
+    results = tables.long_results(facts)
+    again = results[results.scope == "overall"].assign(scope="all")
+    other = again.assign(scope="majority", value=1.5 * again.value)
+    asked = inference.differences_table(facts, pd.concat([again, other]))
+    found = inference.as_decided(asked, whole)
+    keys = ["regimen", "arm"]
+    decided = ["outcome", "questions", "p_holm", "not_worse"]
+    mine = found[found.scope == "all"].set_index(keys)[decided]
+    theirs = whole[whole.scope == "overall"].set_index(keys)[decided]
+    pd.testing.assert_frame_equal(mine, theirs.loc[mine.index], check_dtype=False)
+    rest = found.scope == "majority"
+    pd.testing.assert_frame_equal(found[rest][decided], asked[rest][decided], check_dtype=False)
+    assert set(asked.questions) == {8} != set(theirs.questions)

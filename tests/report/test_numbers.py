@@ -5,7 +5,7 @@ import math
 import pytest
 
 from synthtrial.report.facts import DASH, MINUS
-from synthtrial.report.numbers import between, number, p_text, p_value, span
+from synthtrial.report.numbers import axis_reach, between, number, p_text, p_value, span
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,12 @@ def test_counts_that_differ_are_a_range():
     assert span([6, 6.0]) == "6"
     assert span([5, 3, 6]) == f"3{DASH}6"
     assert span([]) == DASH
+
+
+def test_an_axis_reaches_to_the_farthest_end_unless_few_are_far_beyond_the_rest():
+    assert axis_reach([0.1, -0.05], [0.0, 0.2, -0.15, 0.05]) == 0.2
+    ends = [-0.1, 0.1, -0.12, 0.12, -0.09, 0.11, -1.2, 1.3]
+    assert axis_reach([0.0, 0.05], ends) == pytest.approx(0.36), "three times the middle one"
+    assert axis_reach([0.9, 0.05], ends) == pytest.approx(1.08), "and no point is beyond it"
+    assert axis_reach([0.3], [math.nan, math.nan]) == 0.3
+    assert axis_reach([], []) == 0.1

@@ -34,7 +34,8 @@ def declared_sentences(design: Design) -> list[str]:
     )
     if len(asked.regimens) > 1:
         text += f" It is asked {len(asked.regimens)} times, and corrected for that."
-    return [text, "Everything else is exploratory.", *design.looks]
+    rest = "Everything else is exploratory: hints for the next study, and no proof."
+    return [text, rest, *design.looks]
 
 
 def margin_text(design: Design) -> str:
@@ -110,8 +111,8 @@ def detectable_text(design: Design, table: pd.DataFrame) -> str:
     places = ", by training set," if mine.regimen.nunique() > 1 else ""
     blocks = f"{span(mine.blocks)} {mine.unit.iloc[0]}s"
     return (
-        f"{blocks} find a difference of {size}{places} four times in five if it is there (before "
-        "any correction); smaller ones may well be missed."
+        f"With {blocks} this study would notice a difference of {size}{places} in four cases of "
+        "five (before any correction), and most likely miss much smaller ones."
     )
 
 

@@ -210,8 +210,8 @@ def sound_sentence(facts: Facts, table: pd.DataFrame) -> str:
         return ""
     _, high = wilson_interval(0, ended, facts.design.confidence)
     return (
-        f"Of {count_text(ended, 'replicate')} in a cell none did, which still allows a rate of up "
-        f"to {_percent(high)} % there."
+        f"With {count_text(ended, 'replicate')} in a cell that is no proof: up to {_percent(high)} "
+        "% might fail there, and none of so many do by luck."
     )
 
 

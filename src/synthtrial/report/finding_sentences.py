@@ -14,6 +14,8 @@ from synthtrial.report.questions import target_name
 
 #: More seeds than this are called "more than", as the estimate of their number is a rough one.
 _MANY = 1000
+#: Of an interval as wide as this the ends say nothing: a score lies between 0 and 1.
+_NOTHING_KNOWN = 1.0
 #: Replicates that are advised where there is no spread to tell their number from.
 _ADVISED = 10
 
@@ -55,7 +57,9 @@ def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str
             f"{place}, {arm} makes no difference larger than {design.margin:g}: {seen} ({ends})."
             f"{_elsewhere(design, row)}"
         )
-    hint = ""
+    possible, hint = f"anything from {ends} is possible", ""
+    if high - low > _NOTHING_KNOWN:
+        possible = "next to nothing can be ruled out"
     if sign_of(low, high) != UNCLEAR:
         hint = (
             " Asked alone it would count as a difference; among so many questions one like it may "
@@ -63,10 +67,8 @@ def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str
         )
     if row["not_worse"] and design.margin is not None:
         hint += f" It is surely not worse than {baseline} by {design.margin:g} or more."
-    return (
-        f"{place}, there are not enough {_units(design, row)} to say whether {arm} helps: {seen}, "
-        f"and anything from {ends} is possible.{hint}{_more_text(design, row, more)}"
-    )
+    lacking = f"there are not enough {units_of(design, row)} to say whether {arm} helps"
+    return f"{place}, {lacking}: {seen}, and {possible}.{hint}{_more_text(design, row, more)}"
 
 
 def _apart(difference: float) -> str:
@@ -115,14 +117,15 @@ def _untested(row: Mapping[str, Any]) -> str:
     return f"{row['blocks']} {row['unit']}s differ by the very same amount, which shows no spread"
 
 
-def _units(design: Design, row: Mapping[str, Any]) -> str:
+def units_of(design: Design, row: Mapping[str, Any]) -> str:
+    """Say what there may be too few of: seeds, or draws where seeds share them."""
     return "seeds" if row["unit"] == "replicate" or design.draws == design.replicates else "draws"
 
 
 def _more_text(design: Design, row: Mapping[str, Any], more: int | None) -> str:
     if more is None:
         return ""
-    units = _units(design, row)
+    units = units_of(design, row)
     if more > _MANY:
         return f" More than {_MANY:,} more {units} would be needed to settle it."
     word = units if more > 1 else units[:-1]

@@ -17,7 +17,7 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Design, Facts, records
-from synthtrial.report.finding_sentences import sentence_of
+from synthtrial.report.finding_sentences import sentence_of, units_of
 from synthtrial.report.inference import (
     EQUAL,
     HIGHER,
@@ -29,15 +29,15 @@ from synthtrial.report.inference import (
 )
 from synthtrial.report.questions import target_name, targets_of
 from synthtrial.stats.contrasts import OWN_FROM
-from synthtrial.stats.power import blocks_for_difference
+from synthtrial.stats.power import blocks_for_difference, upper_deviation
 
 #: The verdicts of the sentences, by outcome.
 VERDICTS = {
     HIGHER: "helps",
     LOWER: "hurts",
     EQUAL: "no difference",
-    UNCLEAR: "not enough seeds",
-    UNTESTED: "not enough seeds",
+    UNCLEAR: "not enough {units}",
+    UNTESTED: "not enough {units}",
     MISSING: "unknown",
 }
 
@@ -176,8 +176,9 @@ def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
     """Return about how many further blocks would settle what an interval leaves open.
 
     Settled is what is told from zero, or what is surely below the margin: whichever takes fewer,
-    with a power of four in five, if the difference is as it was estimated and its spread stays what
-    it is. What is corrected for is corrected for there as well.
+    with a power of four in five, if the difference is as it was estimated. Its spread is taken at
+    the end that it lies below four times in five, as `synthtrial power` does: few blocks know it
+    badly. What is corrected for is corrected for there as well.
 
     Returns:
         None where there is no spread to go by.
@@ -185,7 +186,8 @@ def more_blocks(design: Design, row: Mapping[str, Any]) -> int | None:
     error, blocks = float(row["standard_error"]), int(row["blocks"])
     if not error > 0 or blocks < 2:
         return None
-    deviation, size = error * math.sqrt(blocks), abs(float(row["difference"]))
+    deviation = upper_deviation(error * math.sqrt(blocks), float(row["df"]))
+    size = abs(float(row["difference"]))
     alone, joint = row["high"] - row["low"], row["joint_high"] - row["joint_low"]
     inside = row["role"] != PRIMARY and alone > 0  # the primary is corrected by alpha alone
     wider = max(1.0, float(joint / alone)) if inside else 1.0
@@ -216,7 +218,7 @@ def _finding(design: Design, row: Mapping[str, Any]) -> Finding:
         class_name=row["class_name"],
         metric=row["metric"],
         outcome=outcome,
-        verdict=VERDICTS[outcome],
+        verdict=VERDICTS[outcome].format(units=units_of(design, row)),
         sentence=sentence_of(design, row, more),
         difference=_known(row["difference"]),
         low=_known(row["low"]),

@@ -9,10 +9,14 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, records
 from synthtrial.report.figures import styles_of
+from synthtrial.report.numbers import axis_reach
 from synthtrial.report.questions import target_name, targets_of
 from synthtrial.report.style import INK, MUTED, PAPER, SHADE, Panel, drawing, new_figure, shorten
 
 _ROW_INCHES, _FRAME_INCHES, _WIDTH_INCHES = 0.235, 0.75, 5.4
+
+#: Of the simultaneous interval, or the one that is shown in its place, and of the one alone.
+_ENDS = ("shown_low", "shown_high", "low", "high")
 
 
 def forest_panels(facts: Facts, differences: pd.DataFrame) -> list[Panel]:
@@ -47,6 +51,8 @@ def _panel(facts: Facts, rows: pd.DataFrame, title: str, slug: str) -> Panel:
         if held:
             lines[-len(held)] = (regimen_label(regimen), lines[-len(held)][1])
     height = _FRAME_INCHES + _ROW_INCHES * (len(lines) + 0.5 * len(design.regimens))
+    ends = [row[end] for _, row in lines for end in _ENDS]
+    reach = axis_reach([row["difference"] for _, row in lines], ends)
     with drawing():
         figure, axes = new_figure(_WIDTH_INCHES, height)
         place = 0.0
@@ -57,10 +63,15 @@ def _panel(facts: Facts, rows: pd.DataFrame, title: str, slug: str) -> Panel:
             name = shorten(row["arm"])
             ticks.append((place, f"{label}   {name}" if label else name))
             if not math.isnan(row["joint_low"]):
-                ends = [row["shown_low"], row["shown_high"]]
-                axes.plot(ends, [place] * 2, color=style.colour, lw=1.0, solid_capstyle="butt")
-                ends = [row["low"], row["high"]]
-                axes.plot(ends, [place] * 2, color=style.colour, lw=3.2, solid_capstyle="butt")
+                for thickness, *names in ((1.0, *_ENDS[:2]), (3.2, *_ENDS[2:])):
+                    cut = [max(-reach, min(reach, row[name])) for name in names]
+                    axes.plot(
+                        cut, [place] * 2, color=style.colour, lw=thickness, solid_capstyle="butt"
+                    )
+                for name, tip in zip(_ENDS, "<><>", strict=True):
+                    if abs(row[name]) > reach:  # it goes on beyond the axis
+                        edge = math.copysign(reach, row[name])
+                        axes.plot([edge], [place], color=style.colour, marker=tip, ms=4)
             clear = row["outcome"] in ("higher", "lower")
             axes.plot(
                 [row["difference"]],

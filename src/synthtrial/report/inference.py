@@ -137,6 +137,7 @@ def differences_table(
     return _decided(found_rows, design)
 
 
+_SAME_DIGITS = 12
 _LATER = ("p_holm", "questions", "outcome", "not_worse")
 #: Scopes whose differences are those of scores.
 _SCORES = ("overall", "minority", "class", "all", "majority")
@@ -303,9 +304,8 @@ def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     for column in ("p_holm", "questions", *_AGAINST_MARGIN.values()):
         table[column] = np.nan
     inside = [_in_family(design, arm) for arm in table.arm]
-    asked_of = table.scope.where(~table.scope.isin(("overall", "minority", "class")), EXPLORATORY)
-    family = np.where(inside, asked_of, asked_of + ", other arms")
-    family = np.where(table.baseline == design.baseline, family, asked_of + ", rivals")
+    family = np.where(inside, EXPLORATORY, "other arms")
+    family = np.where(table.baseline == design.baseline, family, "rivals")
     family = np.where(table.role == PRIMARY, PRIMARY, family)
     shown = [_is_shown(design, row["scope"], row["class_name"]) for row in records(table)]
     for name in {label for label in family if label}:
@@ -330,6 +330,24 @@ def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     table["outcome"] = [outcome_of(row, alpha, design.margin) for row in rows]
     table["not_worse"] = [_is_not_worse(row, alpha, design.margin) for row in rows]
     return table[COLUMNS]
+
+
+def as_decided(table: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
+    """Take over what is decided of the same difference elsewhere, so that it is called one thing.
+
+    Args:
+        table: of :func:`differences_table`, of other targets.
+        whole: of the same, of the study's own ones.
+    """
+    keys, values = ["regimen", "arm", "baseline"], ["difference", "standard_error"]
+    decided = ["p_holm", "questions", "outcome", "not_worse", "role", "shown_low", "shown_high"]
+    same = table[[*keys, *values]].round(_SAME_DIGITS)
+    there = whole[[*keys, *values]].round(_SAME_DIGITS).assign(place=whole.index)
+    place = same.merge(there.drop_duplicates([*keys, *values]), how="left").place
+    known = place.notna().to_numpy()
+    table = table.copy()
+    table.loc[known, decided] = whole.loc[place[known], decided].to_numpy()
+    return table
 
 
 #: One-sided tests against the margin, and the columns of what they are once corrected.

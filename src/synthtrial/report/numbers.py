@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from synthtrial.report.facts import DASH, MINUS
 
@@ -39,6 +39,23 @@ def between(low: float, high: float, *, signed: bool = True, unknown: str = DASH
     if math.isnan(low):
         return unknown
     return f"{number(low, signed=signed)} to {number(high, signed=signed)}"
+
+
+def axis_reach(points: Sequence[float], ends: Sequence[float]) -> float:
+    """Return how far an axis with zero in the middle has to reach.
+
+    It reaches to the farthest end, unless few intervals are far longer than the rest and would
+    leave these no room: these are to be cut.
+
+    Args:
+        points: what intervals are of.
+        ends: of all intervals; those that are NaN count for nothing.
+    """
+    far = sorted(abs(end) for end in ends if not math.isnan(end))
+    seen = max((abs(point) for point in points if not math.isnan(point)), default=0.0)
+    if not far:
+        return seen or 0.1
+    return min(far[-1], max(3.0 * far[len(far) // 2], 1.2 * seen)) or 0.1
 
 
 def p_value(value: float) -> str:

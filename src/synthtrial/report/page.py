@@ -147,7 +147,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
     stopped, tuned = stopping.stopping_table(facts), selection.selection_tables(facts)
     costs = cost.cost_tables(facts, differences)
     graded, losses = quality.summary(facts), generators.losses_table(facts)
-    extra = parts.extra_tables(facts, results, means, allocations)
+    extra = parts.extra_tables(facts, results, means, differences, allocations)
     extra |= finding_views.finding_tables(facts, groups, differences)
     found_all = findings.findings(facts, differences)
     _write_tables(

@@ -22,10 +22,14 @@ Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
 
 def extra_tables(
-    facts: Facts, results: pd.DataFrame, means: pd.DataFrame, allocations: pd.DataFrame
+    facts: Facts,
+    results: pd.DataFrame,
+    means: pd.DataFrame,
+    differences: pd.DataFrame,
+    allocations: pd.DataFrame,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of these parts by the names of their files."""
-    found = {"final-gap": gaps.gap_table(facts)} | _side_tables(facts)
+    found = {"final-gap": gaps.gap_table(facts)} | _side_tables(facts, differences)
     tested = claim.claims(facts, results)
     if tested:
         found["central-claim"] = claim.claim_table(facts, tested)
@@ -54,14 +58,16 @@ def claim_context(
     }
 
 
-def _side_tables(facts: Facts) -> dict[str, pd.DataFrame]:
+def _side_tables(facts: Facts, differences: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return what is told of the rare classes and the others, by the names of the files."""
     table = sides.sides(facts)
     if table.empty:
         return {}
     found = {
         "sides": tables.results_table(facts, table),
-        "sides-differences": inference.differences_table(facts, table),
+        "sides-differences": inference.as_decided(
+            inference.differences_table(facts, table), differences
+        ),
     }
     doses = sides.dose_trends(facts, pd.concat([table, sides.learned(facts)]))
     if doses:

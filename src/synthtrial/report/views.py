@@ -25,7 +25,7 @@ from synthtrial.report.inference import (
     UNTESTED,
     sign_of,
 )
-from synthtrial.report.numbers import between, number, span
+from synthtrial.report.numbers import axis_reach, between, number, span
 from synthtrial.report.style import VARIABLES
 from synthtrial.report.verdict import Answer, Versus, readable
 
@@ -275,8 +275,8 @@ def answer_view(
         One line an answer, and a text that says how far the axis reaches.
     """
     everything = [f for answer in found for f in (answer.minority, answer.overall, answer.rival)]
-    ends = [abs(x) for f in everything for x in (f.low, f.high, f.difference) if not math.isnan(x)]
-    reach = max(ends, default=0.1) or 0.1
+    ends = [end for f in everything for end in (f.low, f.high)]
+    reach = axis_reach([f.difference for f in everything], ends)
     lines = []
     for answer in found:
         shown = [answer.minority] if facts.design.minority else []
@@ -293,7 +293,8 @@ def answer_view(
                 tuple(forests),
             )
         )
-    return lines, f"±{reach:.2f}"
+    cut = any(abs(end) > reach for end in ends)
+    return lines, f"±{reach:.2f}{', where longer intervals are cut' if cut else ''}"
 
 
 def _than(versus: Versus, baseline: str) -> str:
@@ -307,7 +308,7 @@ def _forest(versus: Versus, reach: float, than: str = "") -> ForestView | None:
         return None
 
     def place(value: float) -> float:
-        return 50.0 + 48.0 * value / reach
+        return 50.0 + 48.0 * max(-1.0, min(1.0, value / reach))
 
     known = not math.isnan(versus.low)
     interval = f" ({between(versus.low, versus.high)})"

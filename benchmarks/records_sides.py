@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.optimize
+import scipy.special  # noqa: F401
 from machine import Foreign
 
 from synthtrial.plan import build
@@ -252,22 +254,25 @@ def queried(folder: Path, _: str) -> dict[str, Any]:
     scores = ", ".join(
         f"{score} AS {name}" for name, (_scope, _class, score) in zip(names, targets, strict=True)
     )
+    means = ", ".join(f"avg({t}) AS {t}, count({t}) AS n_{t}" for t in names)
     moments = ", ".join(
-        f"avg({t}) AS {t}, count({t}) AS n_{t}, var_pop({t}) AS v_{t}" for t in names
+        f"avg({t}) AS {t}, count({t}) AS b_{t}, sum(n_{t}) AS n_{t}, var_pop({t}) AS v_{t}"
+        for t in names
     )
-    means = ", ".join(f"avg({t}) AS {t}" for t in names)
     clock = Clock()
     database.execute(_ONE_EACH.format(path=f"{segments}/*.parquet", scores=scores))
     database.execute(_COMPLETE)
-    cells = database.sql(f"SELECT regimen, arm, {moments} FROM reported GROUP BY ALL").df()
-    draws = database.sql(f"SELECT regimen, arm, draw, {means} FROM reported GROUP BY ALL").df()
+    blocks = f"SELECT regimen, arm, draw, {means} FROM reported GROUP BY ALL"
+    database.execute(f"CREATE TEMP TABLE draws AS {blocks}")
+    cells = database.sql(f"SELECT regimen, arm, {moments} FROM draws GROUP BY ALL").df()
+    draws = database.sql("SELECT * FROM draws").df()
     found, apart = [], []
     for t, (scope, class_name, _score) in zip(names, targets, strict=True):
         place = {"scope": scope, "class_name": class_name}
-        n = cells[f"n_{t}"]
-        pooled = (cells[f"v_{t}"] * n).groupby(cells.regimen).sum()
-        pooled = np.sqrt(pooled / (n - 1).groupby(cells.regimen).sum())
-        mine = cells[["regimen", "arm"]].assign(**place, mean=cells[t], n=n)
+        held = cells[f"b_{t}"]
+        pooled = (cells[f"v_{t}"] * held).groupby(cells.regimen).sum()
+        pooled = np.sqrt(pooled / (held - 1).groupby(cells.regimen).sum())
+        mine = cells[["regimen", "arm"]].assign(**place, mean=cells[t], n=cells[f"n_{t}"])
         found.append(mine.assign(pooled_sd=cells.regimen.map(pooled)))
         wide = draws.pivot_table(index=["regimen", "draw"], columns="arm", values=t)
         gain = wide.sub(wide["none"], axis=0).drop(columns="none").groupby("regimen").mean()

@@ -115,7 +115,7 @@ def differences_table(
     rows = []
     for group in groups_of(facts, results):
         regimen, scope, class_name = group.regimen, group.scope, group.class_name
-        table = blocks_of(group, design)
+        table, sizes = blocks_of(group, design), group.sizes
         picked = rivals and scope == design.summary_scope
         for found in _comparisons(table, design, _is_shown(design, scope, class_name), picked):
             pair = (found.arm, found.baseline)
@@ -126,7 +126,7 @@ def differences_table(
                 "role": EXPLORATORY,
                 "unit": table.unit,
                 "varies_with": "draw and seed" if table.unit == "draw" else "seed",
-                "n": min(group.sizes[name] for name in pair),
+                "n": min(sizes[name] for name in pair),
             }
             primary = _is_primary(design, found, group)
             if primary:

@@ -7,6 +7,7 @@ tables need, since a study may have a million trials.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,16 +99,16 @@ def read_outcomes(
     trials.loc[trials.status == "settled", "status"] = "failed"
     trials["message"] = trials.message.where(trials.status != "blocked", trials.cause)
     trials = trials[[*TRIAL_COLUMNS, "target"]].astype({**TRIAL_COLUMNS, "target": "str"})
-    scores = class_scores_of("test")
     if by_class:
-        trials, scores, parts = compose(trials, scores, design.minority)
+        trials, scores, parts = compose(trials, class_scores_of("test"), design.minority)
         return Outcomes(trials, scores, {}, parts)
-    others = {
-        f"{split}_scores": class_scores_of(split)
-        for split in ("validation", "made")
-        if _field(records, split, design.class_metric) is not None
-    }
-    return Outcomes(trials[list(TRIAL_COLUMNS)], scores, others, {})
+    known = [
+        s for s in ("validation", "made") if _field(records, s, design.class_metric) is not None
+    ]
+    with ThreadPoolExecutor() as pool:  # lookups in a million rows, which need no lock
+        scores, *others = pool.map(class_scores_of, ["test", *known])
+    named = {f"{split}_scores": found for split, found in zip(known, others, strict=True)}
+    return Outcomes(trials[list(TRIAL_COLUMNS)], scores, named, {})
 
 
 def _columns(design: Design) -> list[str]:

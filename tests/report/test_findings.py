@@ -205,6 +205,10 @@ def test_the_basis_says_what_varied_how_often_and_with_what_freedom(whole, diffe
     several = fabricate.study(draws=2, replicates=4)
     text = basis.basis_text(several, inference.differences_table(several))
     assert "averaged within each draw first: they share its generator, which counts once" in text
+    assert "one collection" not in text
+    bought = basis.varied_text(fabricate.design(fit_on="external"))
+    assert "Made images come from one collection throughout" in bought
+    assert "generator" not in bought
 
 
 def test_diagnostics_are_those_of_scipy(whole, differences):

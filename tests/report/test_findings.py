@@ -96,6 +96,8 @@ def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
     assert "not worse" not in found.sentence
     safe = say(fabricate, outcome="unclear", not_worse=True)
     assert "It is surely not worse than none by 0.02 or more." in safe.sentence
+    here = say(fabricate, outcome="unclear", not_worse=True, both_low=-0.03, both_high=0.09)
+    assert "On this test set it is surely not worse than none by 0.02" in here.sentence
     assert (
         f"About {finding_sentences.rounded(found.more)} more seeds would probably settle it, if"
         in (found.sentence)

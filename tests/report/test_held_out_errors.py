@@ -1,5 +1,7 @@
 """From kept logits to the test set's part: scores as recorded, errors as computed by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,9 @@ from synthtrial.graph import trial_task
 from synthtrial.identity import canonical_json
 from synthtrial.plan import build
 from synthtrial.report import kept_logits
+from synthtrial.report.held_out_errors import find_errors
 from synthtrial.report.kept_logits import influence_on, policy_of, read_held_out, read_scores
+from synthtrial.report.planned import planned_trials
 from synthtrial.report.sources import gather
 from synthtrial.store.artifacts import draft, open_store, read_artifact
 from synthtrial.store.files import write_file
@@ -210,6 +214,18 @@ def test_errors_of_a_difference_are_those_of_draws_averaged_over_their_seeds(war
     assert found.shared_error == pytest.approx(np.sqrt(draws[0] @ draws[1]), rel=1e-4)
     other = cell(table, regimen=1.0, arm="none", baseline="gan", scope="minority")
     assert other.standard_error == found.standard_error
+
+
+def test_of_several_draws_one_that_is_left_is_one(ward):
+    """Its replicates share subset and generator: nobody knows what other draws have in common."""
+    trials = ward.facts.trials.copy()
+    trials.loc[trials.draw == 1, "status"] = "failed"
+    facts = dataclasses.replace(ward.facts, trials=trials)
+    plan = build(ward.study, ward.store)
+    planned = planned_trials(plan, ward.store)
+    found = find_errors(ward.store, plan, planned, facts)["test_errors"]
+    assert len(found) == len(ward.facts.test_errors)
+    assert (set(found.unit), set(found.n)) == ({"draw"}, {1})
 
 
 def test_what_arms_have_in_common_cancels(ward):

@@ -79,7 +79,7 @@ def find_errors(store: Store, plan: Plan, planned: pd.DataFrame, facts: Facts) -
     rows: list[tuple[Any, ...]] = []
     for regimen in design.regimens:
         mine = trials[trials.regimen == regimen]
-        unit = "draw" if mine.draw.nunique() > 1 else "replicate"  # as the tables have their blocks
+        unit = "draw" if design.draws > 1 else "replicate"  # as the tables have their blocks
         vectors: Vectors = {}
         for (arm, number), block in mine.groupby(["arm", unit], sort=False):
             judged = [

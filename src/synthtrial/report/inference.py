@@ -109,8 +109,8 @@ def differences_table(
         all questions counted), p_not_worse, p_equivalent (one-sided tests against the margin),
         effect_size, effect_low, effect_high (in units of the spread of the difference between
         blocks), detectable (the smallest difference that so many blocks find four times in five),
-        blocks, unit (``draw`` or ``replicate``), higher_in (blocks), n (replicates), spread, varies_with,
-        stamps (of either arm).
+        blocks, unit (``draw`` or ``replicate``), higher_in (blocks), n (replicates), spread,
+        varies_with, stamps (of either arm).
     """
     design = facts.design
     stamps = cell_stamps(facts)

@@ -117,6 +117,17 @@ def test_one_pair_is_none(fabricate):
     )
 
 
+def test_of_several_draws_one_that_both_have_finished_is_one_pair(fabricate):
+    """Its replicates share subset and generator, and say nothing of other draws."""
+    first, second = study(fabricate, draws=2), study(fabricate, draws=2, seed=5)
+    for facts in (first, second):
+        facts.trials.loc[facts.trials.draw == 1, "status"] = "failed"
+    found = row(scores_table(first, second, same_seed=True), "gan", 1.0)
+    assert (found.method, found.why) == ("Welch", "only one draw in common")
+    assert (found.unit, found.units) == ("draw", 1)
+    assert math.isnan(found.low)
+
+
 def test_a_study_beside_itself_differs_in_nothing(before):
     for table in (scores_table(before, before, same_seed=True),):
         assert len(table) > 0
@@ -200,6 +211,6 @@ def test_paired_intervals_cover_as_often_as_they_say():
         frames = [
             pd.DataFrame({"draw": range(6), "replicate": range(6), "value": v}) for v in (a, b)
         ]
-        found = _compare(*frames, same_seed=True, confidence=0.95)
+        found = _compare(*frames, (True, True), 0.95, same_seed=True)
         covered += found["low"] <= 0.3 <= found["high"]
     assert 0.92 <= covered / 400 <= 0.98

@@ -65,7 +65,7 @@ def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str
             " Asked alone it would count as a difference; among so many questions one like it may "
             "come by chance."
         )
-    if row["not_worse"] and design.margin is not None:
+    if row["not_worse"] and design.margin is not None and low <= 0:
         hint += f" It is surely not worse than {baseline} by {design.margin:g} or more."
     lacking = f"there are not enough {units_of(design, row)} to say whether {arm} helps"
     return f"{place}, {lacking}: {seen}, and {possible}.{hint}{_more_text(design, row, more)}"

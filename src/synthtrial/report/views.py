@@ -294,7 +294,7 @@ def answer_view(
             )
         )
     cut = any(abs(end) > reach for end in ends)
-    return lines, f"±{reach:.2f}{', where longer intervals are cut' if cut else ''}"
+    return lines, f"±{reach:.2f}{' (longer intervals are cut)' if cut else ''}"
 
 
 def _than(versus: Versus, baseline: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import Design, Facts, listing, records
+from synthtrial.report.facts import DASH, MINUS, Design, Facts, listing, records
 from synthtrial.report.inference import deltas_of
 from synthtrial.report.numbers import between, number, p_text, p_value
 from synthtrial.report.questions import target_name, targets_of
@@ -156,12 +157,15 @@ def assumptions_view(
             (
                 str(row["arm"]),
                 [
-                    _stacked(row["difference"], row["low"], row["high"]),
+                    (
+                        number(row["difference"], signed=True),
+                        between(row["low"], row["high"], unknown=""),
+                    ),
                     (between(row["welch_low"], row["welch_high"]), ""),
                     (between(row["low_without"], row["high_without"]), ""),
                     (p_value(row["p_normal"]), ""),
                     (p_value(row["p_signed_rank"]), ""),
-                    _stacked(row["effect_size"], row["effect_low"], row["effect_high"]),
+                    _effect(row["effect_size"], row["effect_low"], row["effect_high"]),
                 ],
             )
             for row in rows
@@ -211,12 +215,15 @@ def view_headings() -> Sequence[str]:
     return (
         "difference",
         "Welch, unpaired",
-        "without any one block",
+        "without any one",
         "normal, p",
         "signed ranks, p",
         "effect size",
     )
 
 
-def _stacked(value: float, low: float, high: float) -> tuple[str, str]:
-    return number(value, signed=True), between(low, high, unknown="")
+def _effect(size: float, low: float, high: float) -> tuple[str, str]:
+    if math.isnan(size):
+        return DASH, ""
+    texts = [f"{value:+.1f}".replace("-", MINUS) for value in (size, low, high)]
+    return texts[0], f"{texts[1]} to {texts[2]}"

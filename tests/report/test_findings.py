@@ -94,9 +94,10 @@ def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
     assert "not enough seeds to say whether gan helps" in found.sentence
     assert "anything from \N{MINUS SIGN}0.020 to +0.080 is possible" in found.sentence
     assert "not worse" not in found.sentence
-    safe = say(fabricate, outcome="unclear", not_worse=True)
+    safe = say(fabricate, outcome="unclear", **ends | {"not_worse": True, "shown_low": -0.01})
     assert "It is surely not worse than none by 0.02 or more." in safe.sentence
-    here = say(fabricate, outcome="unclear", not_worse=True, both_low=-0.03, both_high=0.09)
+    wider = ends | {"not_worse": True, "shown_low": -0.01, "both_low": -0.1, "both_high": 0.16}
+    here = say(fabricate, outcome="unclear", **wider)
     assert "On this test set it is surely not worse than none by 0.02" in here.sentence
     assert (
         f"About {finding_sentences.rounded(found.more)} more seeds would probably settle it, if"

@@ -80,13 +80,11 @@ def test_the_primary_question_errs_as_seldom_as_it_says_over_its_regimens(name):
     assert found.uncorrected == pytest.approx(once, abs=reach(once, 600))
 
 
-@pytest.mark.parametrize(
-    ("name", "studies"), [("a generator each", 80), ("three draws, generators differ", 200)]
-)
-def test_the_best_rival_may_be_picked_by_its_scores(name, studies):
-    found = picked_rival(RIVAL_STUDIES[name], studies, seed=7)
-    assert found.corrected < 0.05 + reach(0.05, studies)
-    assert found.uncorrected > 0.09, "the picked pair alone is told from it far too often"
+@pytest.mark.parametrize("name", list(RIVAL_STUDIES))
+def test_the_best_rival_may_be_picked_by_its_scores(name):
+    found = picked_rival(RIVAL_STUDIES[name], STUDIES, seed=7)
+    assert 0 < found.corrected < 0.05 + reach(0.05, STUDIES)
+    assert found.uncorrected > max(0.05, 2 * found.corrected), "by the picked pair alone, too often"
 
 
 @pytest.mark.parametrize("name", list(MEANS))

@@ -80,9 +80,17 @@ SECTIONS = (
         {name: partial(picked_rival, each) for name, each in RIVAL_STUDIES.items()},
     ),
     Section(
-        "the mean of an arm, df rounded down of arms that share draws",
-        (("shared df", AT_LEAST), ("summed df", ANY)),
+        "the mean of an arm, of the pooled spread of arms that share draws",
+        (("shared df", AT_LEAST), ("summed df", ANY), ("own spread", COVERAGE)),
         {name: partial(mean_interval, each) for name, each in MEANS.items()},
+    ),
+    Section(
+        "the same of an arm whose generators differ, so that the pooled spread is not its own",
+        (("shared df", ANY), ("summed df", ANY), ("own spread", COVERAGE)),
+        {
+            name: partial(mean_interval, SCENARIOS[name], arm="gan")
+            for name in ("a generator each", "three draws, generators differ")
+        },
     ),
     Section(
         "called equivalent",

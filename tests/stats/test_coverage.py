@@ -92,8 +92,15 @@ def test_intervals_of_means_hold_them_at_least_as_often_as_they_say(name):
     found = mean_interval(MEANS[name], 1000, seed=7)
     assert 0.95 - reach(0.95, 1000) < found.shared < 0.985
     assert found.summed <= found.shared
+    assert found.own == pytest.approx(0.95, abs=reach(0.95, 1000))
     if name.startswith("3 draws"):
         assert found.summed < 0.91, "arms that share draws are no independent groups"
+
+
+def test_the_mean_of_an_arm_whose_generators_differ_needs_its_own_spread():
+    found = mean_interval(SCENARIOS["a generator each"], 1000, seed=7, arm="gan")
+    assert found.own == pytest.approx(0.95, abs=reach(0.95, 1000))
+    assert found.shared < 0.95 - reach(0.95, 1000)
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,12 @@ class MeanInterval(NamedTuple):
     Attributes:
         shared: with the degrees of freedom that arms which share draws have.
         summed: with those of as many arms that share nothing.
+        own: from the arm's own spread, which stands beside the pooled one where spreads are unlike.
     """
 
     shared: float
     summed: float
+    own: float
 
 
 class Equivalent(NamedTuple):
@@ -157,17 +159,20 @@ def picked_rival(simulation: Simulation, studies: int, seed: int) -> PickedRival
     return PickedRival(*(told / studies))
 
 
-def mean_interval(simulation: Simulation, studies: int, seed: int) -> MeanInterval:
-    """Estimate the mean of ``none`` over all draws with its pooled interval."""
+def mean_interval(
+    simulation: Simulation, studies: int, seed: int, arm: str = "none"
+) -> MeanInterval:
+    """Estimate the mean of an arm over all draws with its pooled interval."""
     random = np.random.default_rng(seed)
-    held = np.zeros(2)
+    held = np.zeros(3)
     for _ in range(studies):
         table, _ = simulation.run(random)
-        values_B = table.by_arm["none"]
+        values_B = table.by_arm[arm]
         summed = pooled_variance(list(table.by_arm.values()))
         shared = dataclasses.replace(summed, df=shared_df(table.values_BA))
-        found = [interval(values_B.mean(), values_B.size, pool) for pool in (shared, summed)]
-        truth = simulation.effects[table.arms.index("none")]
+        pools = (shared, summed, pooled_variance([values_B]))
+        found = [interval(float(values_B.mean()), values_B.size, pool) for pool in pools]
+        truth = simulation.effects[table.arms.index(arm)]
         held += [each is not None and each.low <= truth <= each.high for each in found]
     return MeanInterval(*(held / studies))
 

@@ -18,22 +18,26 @@ def cell(table, **where):
 
 def test_a_cell_is_mean_and_pooled_interval_of_its_replicates(facts):
     results = tables.long_results(facts)
-    found = cell(
-        tables.results_table(facts, results), regimen=0.1, arm="gan", scope="class", class_name="8"
-    )
+    table = tables.results_table(facts, results)
+    place = {"regimen": 0.1, "scope": "class", "class_name": "8"}
+    found = cell(table, arm="standard", **place)
     mine = results[(results.regimen == 0.1) & (results.class_name == "8")]
     draws = mine.groupby(["arm", "draw"]).value.mean()  # replicates of a draw share its generator
-    groups = [part.to_numpy() for _, part in draws.groupby("arm")]
+    made, steady = draws["gan"], draws.drop("gan")
+    groups = [part.to_numpy() for _, part in steady.groupby("arm")]
     mse = sum(((g - g.mean()) ** 2).sum() for g in groups) / sum(len(g) - 1 for g in groups)
-    gan = mine[mine.arm == "gan"].value
-    wide = draws.unstack("arm").to_numpy()
+    wide = steady.unstack("arm").to_numpy()
     spreads = np.linalg.eigvalsh(np.cov(wide.T))  # arms share draws: Satterthwaite's weights
     df = int(2 * spreads.sum() ** 2 / (spreads**2).sum())
     half = stats.t.ppf(0.975, df) * np.sqrt(mse / 3)
     assert (found["n"], found.blocks, found.df) == (6, 3, df)
-    assert found["mean"] == pytest.approx(gan.mean())
+    assert found["mean"] == pytest.approx(steady["standard"].mean())
     assert found.half_width == pytest.approx(half)
     assert found.metric == "recall"
+    gan = cell(table, arm="gan", **place)  # whose generator differs from draw to draw
+    assert (gan.low, gan.high) == pytest.approx(stats.t.interval(0.95, 2, made.mean(), made.sem()))
+    assert (gan.df, gan.low, gan.high) == (2, gan.own_low, gan.own_high)
+    assert np.isnan(gan.spread_p)
 
 
 def test_arms_on_one_draw_pool_all_their_replicates_as_the_post_does(fabricate):

@@ -143,26 +143,30 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
 
     Each arm is a group of what is independent: of replicates or, where several share a draw, of the
     means of these draws. The variance is pooled over the arms of one regimen and target; where arms
-    share draws it has fewer degrees of freedom than as many independent groups. Whether
-    these have one spread is tested (Brown and Forsythe), and each mean has the interval from its
-    own spread beside it.
+    share draws it has fewer degrees of freedom than as many independent groups. Arms whose
+    generators differ from draw to draw vary by more: they are in no pool, and their interval is
+    from their own spread. Whether the others have one spread is tested (Brown and Forsythe), and
+    each mean has the interval from its own spread beside it.
 
     Returns:
         Columns regimen, arm, scope, class_name, metric, mean, low, high, half_width, n
-        (replicates), blocks (draws or replicates), df, pooled_sd, spread_p (small where the arms'
-        spreads differ), own_low, own_high (with blocks - 1 degrees of freedom), best (no arm of the
+        (replicates), blocks (draws or replicates), df, pooled_sd (of all arms, as the blog post has
+        it), spread_p (small where the spreads of the pool differ; NaN outside of it), own_low, own_high (with blocks - 1 degrees of freedom), best (no arm of the
         regimen has a higher mean; one on the original data does not count), stamps.
     """
     confidence = facts.design.confidence
+    apart = facts.design.varying_arms if facts.design.spread != "pooled" else ()
     stamps = cell_stamps(facts)
     rows = []
     for group in groups_of(facts, results):
         table, sizes = blocks_of(group, facts.design), group.sizes
         values = table.by_arm
-        pooled = pooled_variance(list(values.values()))
+        whole = pooled_variance(list(values.values()))
+        inside = [scores for arm, scores in values.items() if arm not in apart]
+        pooled, spread_p = pooled_variance(inside), brown_forsythe(inside).p_value
         if table.unit == "draw":  # arms go up and down with the draws that they share
-            pooled = dataclasses.replace(pooled, df=shared_df(table.values_BA))
-        spread_p = brown_forsythe(list(values.values())).p_value
+            held = [place for place, arm in enumerate(table.arms) if arm not in apart]
+            pooled = dataclasses.replace(pooled, df=shared_df(table.values_BA[:, held]))
         denied = {arm.name for arm in facts.design.arms if arm.original}
         rivals = {arm: scores for arm, scores in values.items() if arm not in denied} or values
         best = max(float(scores.mean()) for scores in rivals.values())
@@ -170,8 +174,9 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
             if arm not in values:
                 continue
             mean, n = float(values[arm].mean()), values[arm].size
-            found = interval(mean, n, pooled, confidence)
-            own = interval(mean, n, pooled_variance([values[arm]]), confidence)
+            alone = pooled_variance([values[arm]])
+            pool = alone if arm in apart else pooled
+            found, own = (interval(mean, n, each, confidence) for each in (pool, alone))
             rows.append(
                 {
                     **group.place,
@@ -182,9 +187,9 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
                     "half_width": found.half_width if found else np.nan,
                     "n": sizes[arm],
                     "blocks": n,
-                    "df": pooled.df,
-                    "pooled_sd": pooled.deviation,
-                    "spread_p": spread_p,
+                    "df": pool.df,
+                    "pooled_sd": whole.deviation,
+                    "spread_p": np.nan if arm in apart else spread_p,
                     "own_low": own.low if own else np.nan,
                     "own_high": own.high if own else np.nan,
                     "best": arm in rivals and mean >= best - 1e-12,

@@ -138,6 +138,20 @@ def test_an_edited_study_that_is_run_again_has_looked_too(copied):
     assert "raised from 10 to 11 and 11 to 12 after results could be seen" in page
 
 
+def test_a_margin_that_is_changed_in_the_report_alone_is_told(copied):
+    verb, state = copied
+    done = verb("report", "statistics.margin=0.123")
+    assert done.returncode == 0, done.stderr
+    page = state()[1]
+    assert re.search(
+        r"The margin (was changed from \S+ to 0.123|of 0.123 was named) after results of 11 "
+        r"replicates could be seen\.",
+        page,
+    )
+    verb("report")
+    assert "The margin" not in state()[1]
+
+
 def test_there_is_a_way_back_to_fewer_replicates(copied):
     verb, state = copied
     before = state()[0]

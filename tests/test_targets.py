@@ -11,10 +11,12 @@ from synthtrial.data.imported import describe_as_imported
 from synthtrial.driver import keep_snapshot
 from synthtrial.errors import ConfigError, StoreError
 from synthtrial.identity import canonical_json
+from synthtrial.plan import build
 from synthtrial.store.artifacts import open_store
 from synthtrial.study import load
 from synthtrial.targets import (
     WidthRule,
+    changed_questions,
     raise_target,
     read_target,
     remember_run,
@@ -245,3 +247,99 @@ def test_what_is_written_is_read_back(tmp_path):
     assert json.loads(target_file(study, store).read_text()) == json.loads(
         json.dumps(dataclasses.asdict(target))
     )
+
+
+def changed(study, store, *overrides):
+    """Changes of the questions as (name, before, after, seen), if it is reported so."""
+    mine = study.replace(overrides)
+    found = changed_questions(mine, store, build(mine, store))
+    return [(change.name, change.before, change.after, change.seen) for change in found]
+
+
+MARGIN, WIDER = "statistics.margin=0.02", "statistics.margin=0.05"
+
+
+def test_a_question_that_is_changed_after_results_is_told_whether_or_not_it_is_run(toy):
+    _, store, ran = toy
+    asked = ran(2, MARGIN)
+    assert changed(asked, store) == []
+    change = ("margin", 0.02, 0.05, 2)
+    assert changed(asked, store, WIDER) == [change]
+    assert changed(asked, store) == [], "to report is not to run"
+    ran(3, WIDER)
+    assert changed(asked, store, WIDER) == [change], "two could be seen when it was changed"
+    assert changed(asked, store) == [], "what was declared first"
+    assert changed(asked, store, "statistics.confidence=0.9") == [("confidence", 0.95, 0.9, 3)], (
+        "three were run, though this reports two"
+    )
+
+
+def test_a_question_that_is_named_or_changed_after_results_is_one_choice(toy):
+    study, store, ran = toy
+    ran(2)
+    named = ["statistics.primary.arm=gan", "statistics.primary.target=overall"]
+    assert [change[0] for change in changed(study, store, *named)] == ["arm", "target", "regimens"]
+    assert {change[3] for change in changed(study, store, *named)} == {2}
+    ran(2, *named)
+    ran(3)
+    assert {change[3] for change in changed(study, store, *named)} == {2}
+    other = changed(study, store, named[0], "statistics.primary.target=minority")
+    assert {change[3] for change in other} == {3}, "another target is another question"
+
+
+def test_what_is_changed_before_there_are_results_leaves_no_trace(toy):
+    study, store, ran = toy
+    ran(2, MARGIN, kinds=("prepare", "split"))
+    raise_target(study.replace(["statistics.margin=0.03"]), store, 2)
+    asked = ran(2, WIDER)
+    assert changed(asked, store) == []
+    assert [record.seen for record in read_target(study, store).declared] == [0]
+    assert changed(asked, store, MARGIN) == [("margin", 0.05, 0.02, 2)]
+
+
+def test_a_store_that_does_not_say_what_was_declared_tells_of_no_change(toy):
+    study, store, ran = toy
+    ran(2, MARGIN)
+    target_file(study, store).write_text('{"replicates": 0, "ran": 2}')
+    assert changed(study, store, WIDER) == []
+    ran(2, WIDER)
+    assert changed(study, store, WIDER) == [], "nobody knows what it was before"
+    assert changed(study, store, MARGIN) == [("margin", 0.05, 0.02, 2)]
+    target_file(study, store).unlink()
+    assert changed(study, store, WIDER) == []
+
+
+def test_what_means_the_same_is_no_change(toy):
+    study, store, ran = toy
+    ran(2, "statistics.primary.arm=gan")
+    regimens = canonical_json([float(regimen) for regimen in reversed(study.settings.regimens)])
+    arms = [name for name in study.arms if name != "none"]
+    same = [f"statistics.primary.regimens={regimens}", f"statistics.family={canonical_json(arms)}"]
+    same += [f"statistics.minority={canonical_json(study.minority)}"]
+    assert changed(study, store, "statistics.primary.arm=gan", *same) == []
+
+
+def test_a_rule_is_kept_with_what_could_be_seen_when_it_was_first_given(tmp_path):
+    study, store = load("digits"), open_store(tmp_path / "store")
+
+    def given(by, seen, rule=None):
+        raise_target(study, store, 10, seen=seen, by=by, rule=rule, by_rule=True)
+        return [(one.by, one.seen) for one in read_target(study, store).given]
+
+    assert given("--until width<1 --max 20", 0) == [("--until width<1 --max 20", 0)]
+    assert given("--until width<0.5 --max 20", 0) == [("--until width<0.5 --max 20", 0)]
+    first = [("--until width<0.5 --max 20", 0)]
+    assert given("--until width<0.5 --max 20", 10, WidthRule(0.5, 10, 20)) == first
+    second = [*first, ("--until width<0.2 --max 20", 10)]
+    assert given("--until width<0.2 --max 20", 10) == second
+    take_back(study, store, 8, seen=10, by="--back-to 8")
+    assert [(one.by, one.seen) for one in read_target(study, store).given] == second
+
+
+def test_nobody_knows_when_a_rule_of_before_was_given(tmp_path):
+    study, store = load("digits"), open_store(tmp_path / "store")
+    rule, by = WidthRule(0.5, 10, 20), "--until width<0.5 --max 20"
+    raise_target(study, store, 12, seen=10, by=by, rule=rule)
+    assert read_target(study, store).given == ()
+    raise_target(study, store, 12, seen=10, by=by, rule=rule, by_rule=True)
+    assert read_target(study, store).given == ()

@@ -2,7 +2,8 @@
 
 Who changes the number of replicates after having seen results has looked: that is remembered, and
 the report says so. It does not matter how the number was changed: by `synthtrial replicate`, or by
-an edited study that is run again.
+an edited study that is run again. So is who first gives a rule then, or asks something else than
+was declared before (:mod:`synthtrial.declared`).
 
 What is remembered lies in ``studies/<name>-<key>.replicates.json`` of the store
 (:func:`target_file`). The key (:func:`study_key`) is that of what is measured, whatever the number
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from synthtrial.declared import Change, Declared, changes, declared_of, is_known, remembered
 from synthtrial.errors import ConfigError, StoreError, SynthtrialError
 from synthtrial.identity import digest, non_default
 from synthtrial.plan import Plan, build
@@ -67,6 +69,21 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Given:
+    """One time that a rule was given which had not been given before.
+
+    Attributes:
+        by: what was typed.
+        seen: replicates of which results were there to be seen.
+        at: when (ISO, UTC).
+    """
+
+    by: str
+    seen: int
+    at: str
+
+
+@dataclass(frozen=True)
 class Target:
     """What was asked for in a store, and done.
 
@@ -75,12 +92,16 @@ class Target:
         rule: by which, if by one.
         looks: each time that they were raised or taken back.
         ran: most that the study has been run with; 0 where that is not known.
+        declared: what the study declared to ask, before results and since; empty where unknown.
+        given: the rules, each when it was first given; without those of before this was kept.
     """
 
     replicates: int = 0
     rule: WidthRule | None = None
     looks: tuple[Look, ...] = ()
     ran: int = 0
+    declared: tuple[Declared, ...] = ()
+    given: tuple[Given, ...] = ()
 
 
 def study_key(study: Study) -> str:
@@ -91,7 +112,7 @@ def study_key(study: Study) -> str:
     the rest of the protocol. Not in it are the numbers of replicates and of draws (only whether
     all share one draw), and the sections ``description``, ``engine``, ``store``, ``statistics``,
     ``cams`` and the setting ``allow_leakage``: a question that is declared late, or changed, is
-    one about results that may have been seen.
+    one about results that may have been seen (:func:`changed_questions`).
     """
     settings = study.settings
     kept = {name: value for name, value in non_default(settings).items() if name not in _ASIDE}
@@ -148,6 +169,8 @@ def _target(found: Mapping[str, Any]) -> Target:
         None if rule is None else WidthRule(**rule),
         tuple(Look(**look) for look in found.get("looks", ())),
         int(found.get("ran", 0)),
+        tuple(Declared(**declared) for declared in found.get("declared", ())),
+        tuple(Given(**given) for given in found.get("given", ())),
     )
 
 
@@ -167,6 +190,7 @@ def raise_target(
     seen: int = 0,
     by: str = "",
     rule: WidthRule | None = None,
+    by_rule: bool = False,
 ) -> Study:
     """Remember that the study is taken to so many replicates, and return it so.
 
@@ -179,6 +203,7 @@ def raise_target(
         seen: replicates of which results are there already.
         by: what was typed.
         rule: by which the number was found; that of before is kept without one.
+        by_rule: whether it is a rule that was typed, even where it has not chosen a number yet.
     """
     known = read_target(study, store) or Target()
     own = study.settings.protocol.replicates
@@ -186,8 +211,19 @@ def raise_target(
     after = max(known.replicates, own, replicates)
     looks = (*known.looks, _look(before, after, seen, by)) if after > before else known.looks
     asked = after if after > own or known.replicates else 0
-    _write(study, store, known, Target(asked, rule or known.rule, looks, known.ran))
+    given = _with_given(known, by, seen, rule) if by_rule else known.given
+    declared = remembered(known.declared, declared_of(study), _most_seen(known, seen), _now())
+    target = Target(asked, rule or known.rule, looks, known.ran, declared, given)
+    _write(study, store, known, target)
     return _with_replicates(study, after)
+
+
+def _with_given(known: Target, by: str, seen: int, rule: WidthRule | None) -> tuple[Given, ...]:
+    """Return the rules that were given, with this one; nobody can tell when an old one was."""
+    old = [look.by for look in known.looks] if not known.given else []
+    if by in [*old, *(given.by for given in known.given)] or (rule and rule == known.rule):
+        return known.given
+    return (*(known.given if seen else ()), Given(by, seen, _now()))
 
 
 def take_back(study: Study, store: Store, replicates: int, *, seen: int, by: str) -> Study:
@@ -220,12 +256,15 @@ def take_back(study: Study, store: Store, replicates: int, *, seen: int, by: str
     rule = known.rule if known.rule and replicates >= known.rule.first else None
     looks = (*known.looks, _look(known.replicates, replicates, seen, by))
     asked = replicates if replicates > own else 0
-    _write(study, store, known, Target(asked, rule, looks, min(known.ran, replicates)))
+    declared = remembered(known.declared, declared_of(study), _most_seen(known, seen), _now())
+    ran = min(known.ran, replicates)
+    target = Target(asked, rule, looks, ran, declared, known.given)
+    _write(study, store, known, target)
     return _with_replicates(study, replicates)
 
 
 def remember_run(study: Study, store: Store) -> None:
-    """Remember with how many replicates a study is run.
+    """Remember with how many replicates a study is run, and what it declares to ask.
 
     More than it was run with before, once there are results, is a look; to go on with what was
     interrupted is none. Whoever begins a run calls this, while nobody else may run the study.
@@ -233,11 +272,37 @@ def remember_run(study: Study, store: Store) -> None:
     known = read_target(study, store) or Target()
     mine = study.settings.protocol.replicates
     ran = known.ran or _ran_before(study, store)
-    before, looks = max(ran, known.replicates), known.looks
-    if 0 < before < mine:
-        seen = seen_replicates(build(_as_of(study, before), store))
-        looks = (*looks, _look(before, mine, seen, "run")) if seen else looks
-    _write(study, store, known, dataclasses.replace(known, looks=looks, ran=max(ran, mine)))
+    before, looks, declared = max(ran, known.replicates), known.looks, known.declared
+    asked, more = declared_of(study), 0 < before < mine
+    if more or not is_known(declared, asked):  # a plan takes a while
+        seen = seen_replicates(build(_as_of(study, before or mine), store))
+        looks = (*looks, _look(before, mine, seen, "run")) if more and seen else looks
+        declared = remembered(declared, asked, _most_seen(known, seen), _now())
+    target = dataclasses.replace(known, looks=looks, ran=max(ran, mine), declared=declared)
+    _write(study, store, known, target)
+
+
+def changed_questions(study: Study, store: Store, plan: Plan) -> tuple[Change, ...]:
+    """Return what a study asks otherwise than it declared before results could be seen.
+
+    Args:
+        study: as it is to be reported.
+        store: where.
+        plan: of the study, whole.
+    """
+    known = read_target(study, store)
+    asked = declared_of(study)
+    if known is None or not known.declared or known.declared[0].asked == asked:
+        return ()
+    most = max(known.ran, known.replicates)
+    whole = build(_as_of(study, most), store) if most > study.settings.protocol.replicates else plan
+    return changes(known.declared, asked, _most_seen(known, seen_replicates(whole)))
+
+
+def _most_seen(known: Target, seen: int) -> int:
+    """Return how many replicates could ever be seen: results may have been deleted since."""
+    before = [look.seen for look in known.looks] + [said.seen for said in known.declared]
+    return max(seen, *before, 0)
 
 
 def _ran_before(study: Study, store: Store) -> int:
@@ -265,7 +330,11 @@ def _as_of(study: Study, replicates: int) -> Study:
 
 
 def _look(before: int, after: int, seen: int, by: str) -> Look:
-    return Look(before, after, seen, by, datetime.now(UTC).isoformat(timespec="seconds"))
+    return Look(before, after, seen, by, _now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _write(study: Study, store: Store, known: Target, target: Target) -> None:

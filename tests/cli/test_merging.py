@@ -16,7 +16,7 @@ from synthtrial.store.transfer import merging
 from synthtrial.store.transfer.archive import _checksum
 from synthtrial.store.transfer.formats import ABOUT
 from synthtrial.study import load
-from synthtrial.targets import WidthRule, raise_target, read_target
+from synthtrial.targets import WidthRule, raise_target, read_target, remember_run
 from synthtrial.testing.studies import measured, run_here
 
 
@@ -169,6 +169,7 @@ def test_the_target_of_replicates_travels_and_is_never_lowered(
 ):
     study = toy_study(tmp_path / "one", "protocol.replicates=2", "store.keep_logits=false")
     store, rule = open_store(study.store_path), WidthRule(0.5, 2, 9)
+    remember_run(study, store)
     run_here(raise_target(study, store, 3, seen=2, by="--to 3", rule=rule), store)
     exported(study, tmp_path / "toy.tar")
     new = open_store(tmp_path / "new")
@@ -193,6 +194,9 @@ def test_the_target_of_replicates_travels_and_is_never_lowered(
         {"replicates": 3, "looks": 7},
         {"replicates": 3, "rule": {"width": "0.1", "first": 2, "most": 3}},
         {"replicates": 3, "rule": "narrow"},
+        {"replicates": 3, "declared": [{"asked": "all", "seen": 0, "at": ""}]},
+        {"replicates": 3, "declared": [{"asked": {"margin": {}}, "seen": 0, "at": ""}]},
+        {"replicates": 3, "given": [{"by": "--until width<1"}]},
         [],
     ],
 )
@@ -204,6 +208,23 @@ def test_what_an_archive_says_of_replicates_is_checked(odd):
 def test_a_file_of_before_looks_were_kept_is_merged():
     look = {"before": 2, "after": 3, "seen": 2, "by": "run", "at": "2025-01-01T00:00:00+00:00"}
     old = merging._read_target(b'{"replicates": 9}', Path("toy.replicates.json"))
+    asked = {"asked": {"margin": 0.1}, "seen": 0, "at": "2025-01-01T00:00:00+00:00"}
+    given = {"by": "--until width<1 --max 9", "seen": 2, "at": "2025-01-01T00:00:00+00:00"}
     new = {"replicates": 3, "rule": None, "looks": [look], "ran": 3}
+    new |= {"declared": [asked], "given": [given]}
     for pair in ((old, new), (new, old)):
         assert merging._merged(*pair) == {**new, "replicates": 9}
+
+
+def test_of_what_was_declared_here_and_there_the_time_counts_when_least_was_seen():
+    def declared(margin, seen, at):
+        return {"asked": {"margin": margin}, "seen": seen, "at": at}
+
+    mine = {"replicates": 3, "declared": [declared(0.1, 6, "2025-01-02")]}
+    theirs = {
+        "replicates": 3,
+        "declared": [declared(0.2, 0, "2025-01-03"), declared(0.1, 9, "2025-01-01")],
+    }
+    expected = [declared(0.2, 0, "2025-01-03"), declared(0.1, 6, "2025-01-02")]
+    assert merging._merged(mine, theirs)["declared"] == expected
+    assert merging._merged(theirs, mine)["declared"] == expected

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from synthtrial.declared import Change, declared_of
 from synthtrial.report.basis import declared_sentences
 from synthtrial.report.looks import with_looks
-from synthtrial.targets import Look, Target, WidthRule
+from synthtrial.study import load
+from synthtrial.targets import Given, Look, Target, WidthRule
 
 AT = "2025-01-01T00:00:00+00:00"
 RULE = WidthRule(0.3, 10, 14)
@@ -16,9 +18,10 @@ RULE = WidthRule(0.3, 10, 14)
 def said(fabricate):
     """The sentences about a study that has been replicated so."""
 
-    def say(*looks, rule=None, ran=0):
+    def say(*looks, rule=None, ran=0, given=(), changed=()):
         design = fabricate.design(replicates=12, draws=12)
-        found = with_looks(design, Target(12, rule, tuple(looks), ran))
+        target = Target(12, rule, tuple(looks), ran, given=tuple(given))
+        found = with_looks(design, target, changed)
         assert found.pilot == (None if rule is None else rule.first)
         told = declared_sentences(found)
         assert told[len(told) - len(found.looks) :] == list(found.looks), "the page has them"
@@ -72,3 +75,79 @@ def test_a_report_of_fewer_replicates_than_were_run_says_so(said):
 def test_nothing_remembered_says_nothing(fabricate):
     design = fabricate.design()
     assert with_looks(design, None) is design
+
+
+def test_a_rule_that_was_given_beforehand_keeps_its_coverage(said):
+    by = "--until width<0.3 --max 14"
+    (text,) = said(Look(10, 12, 10, by, AT), rule=RULE, given=[Given(by, 0, AT)])
+    assert text.endswith("so that its coverage is kept (Stein 1945).")
+
+
+def test_a_rule_that_was_first_given_after_results_is_told_with_what_was_seen(said):
+    by = "--until width<0.3 --max 14"
+    (text,) = said(Look(10, 12, 10, by, AT), rule=RULE, given=[Given(by, 10, AT)])
+    assert "(0.3), first given when results of 10 replicates could be seen: it is found" in text
+    assert "coverage is kept only if nobody decided to go on because of the differences" in text
+    assert "so that its coverage is kept" not in text
+
+
+def test_another_rule_after_results_is_told_even_if_the_first_raised_nothing_then(said):
+    later = "2025-01-02T00:00:00+00:00"
+    given = [
+        Given("--until width<0.4 --max 14", 0, AT),
+        Given("--until width<0.3 --max 14", 10, later),
+    ]
+    look = Look(10, 12, 10, "--until width<0.3 --max 14", later)
+    first, text = said(look, rule=RULE, given=given)
+    assert "first given" not in first
+    assert "(--until width<0.4 --max 14, then --until width<0.3 --max 14)" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (("margin", 0.02, 0.05), "The margin was changed from 0.02 to 0.05 {}."),
+        (("margin", None, 0.05), "The margin of 0.05 was named {}."),
+        (("margin", 0.05, None), "There was a margin, of 0.05, which was dropped {}."),
+        (("baseline", "none", "standard"), "The baseline was changed from none to standard {}."),
+        (
+            ("arm", None, "gan"),
+            "The primary question was named {}, so that it is exploratory too.",
+        ),
+        (
+            ("arm", "gan", None),
+            "There was a primary question, about gan, which was dropped {}.",
+        ),
+        (
+            ("regimens", [0.1], [0.01]),
+            "The list of training sets of the primary question was changed from 10 % to 1 % {}.",
+        ),
+        (
+            ("family", [], ["a", "b"]),
+            "The family of arms that are judged together was changed from all to a and b {}.",
+        ),
+        (
+            ("minority", ["8", "9"], ["9"]),
+            "The list of classes of interest was changed from 8 and 9 to 9 {}.",
+        ),
+    ],
+)
+def test_what_was_changed_after_results_is_told_from_what_to_what(said, change, text):
+    (found,) = said(changed=[Change(*change, 6)])
+    assert found == text.format("after results of 6 replicates could be seen")
+
+
+def test_of_a_question_that_was_named_late_only_that_is_told(said):
+    changed = [
+        Change("arm", None, "gan", 1),
+        Change("target", None, "minority", 1),
+        Change("regimens", [], [0.1], 1),
+    ]
+    (text,) = said(changed=changed)
+    assert "named after results of 1 replicate could be seen" in text
+
+
+def test_every_declared_setting_can_be_told(said):
+    names = declared_of(load("digits"))
+    (*texts,) = said(changed=[Change(name, "a", "b", 6) for name in names])
+    assert len(set(texts)) == len(names) > 10

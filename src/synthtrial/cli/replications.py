@@ -130,6 +130,7 @@ def _replicate_until(study: Study, store: Store, rule: WidthRule, detach: bool) 
             seen=seen_replicates(planned),
             by=by,
             rule=rule if decision.chosen else None,
+            by_rule=True,
         )
         if decision.done:
             show_report(console(), study, store, build_plan(study, store))

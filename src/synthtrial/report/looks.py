@@ -1,31 +1,49 @@
-"""How the number of replicates came about, in sentences: by what rule, and after which looks."""
+"""What came after looks at results, in sentences: replicates, their rule, and other questions."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-from synthtrial.report.facts import Design, listing
-from synthtrial.targets import Look, Target
+from synthtrial.data.regimens import regimen_label
+from synthtrial.declared import Change
+from synthtrial.report.facts import Design, count_text, listing
+from synthtrial.targets import Given, Look, Target, WidthRule
+
+#: What may be changed, in words, by its name in :func:`synthtrial.declared.declared_of`.
+_NAMES = {
+    "arm": "arm of the primary question",
+    "target": "target of the primary question",
+    "regimens": "list of training sets of the primary question",
+    "baseline": "baseline",
+    "family": "family of arms that are judged together",
+    "margin": "margin",
+    "spread": "kind of spread (statistics.spread)",
+    "confidence": "confidence of the intervals",
+    "overall": "metric over all classes",
+    "per_class": "metric of single classes",
+    "minority": "list of classes of interest",
+    "overall_classes": "list of classes that the overall metric is the mean of",
+}
+_ALL_IF_EMPTY = ("family", "overall_classes")
 
 
-def with_looks(design: Design, target: Target | None) -> Design:
-    """Say by what rule, and after which looks, there are so many replicates.
+def with_looks(design: Design, target: Target | None, changed: Sequence[Change] = ()) -> Design:
+    """Say by what rule, and after which looks, there are so many replicates; and what was changed.
 
     Args:
         design: of the study, as it is reported.
         target: what is remembered of it in its store.
+        changed: what is asked otherwise than was declared before results could be seen.
     """
     if target is None:
         return design
-    rule, sentences = target.rule, []
+    rule, sentences = target.rule, [_change_sentence(change) for change in _told(changed)]
+    rules = _rules(target)
     if rule is not None:
-        sentences.append(
-            f"The number of replicates follows a rule about the width of the primary interval "
-            f"({rule.width:g}): it is found from the spread of the first {rule.first}, which is "
-            "also that of the interval, so that its coverage is kept (Stein 1945)."
-        )
-    sentences += _look_sentences([look for look in target.looks if look.seen])
+        sentences.append(_rule_sentence(rule, _first_given(target, rules)))
+    sentences += _look_sentences([look for look in target.looks if look.seen], rules)
     if target.ran > design.replicates:
         sentences.append(
             f"The study has been run with {target.ran} replicates; this report is about the first "
@@ -35,10 +53,76 @@ def with_looks(design: Design, target: Target | None) -> Design:
     return dataclasses.replace(design, pilot=pilot, looks=tuple(sentences))
 
 
-def _look_sentences(looks: Sequence[Look]) -> list[str]:
+def _told(changed: Sequence[Change]) -> list[Change]:
+    """Leave away what goes without saying where a question was named, or dropped, as a whole."""
+    whole = any(
+        change.name == "arm" and None in (change.before, change.after) for change in changed
+    )
+    return [
+        change
+        for change in changed
+        if change.name in _NAMES and not (whole and change.name in ("target", "regimens"))
+    ]
+
+
+def _change_sentence(change: Change) -> str:
+    after = f"after results of {count_text(change.seen, 'replicate')} could be seen"
+    before, now = _value(change.name, change.before), _value(change.name, change.after)
+    if change.name == "arm" and change.before is None:
+        return f"The primary question was named {after}, so that it is exploratory too."
+    if change.name == "arm" and change.after is None:
+        return f"There was a primary question, about {before}, which was dropped {after}."
+    if change.name == "margin" and change.before is None:
+        return f"The margin of {now} was named {after}."
+    if change.name == "margin" and change.after is None:
+        return f"There was a margin, of {before}, which was dropped {after}."
+    return f"The {_NAMES[change.name]} was changed from {before} to {now} {after}."
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        if not value:
+            return "all" if name in _ALL_IF_EMPTY else "none"
+        return listing([_value(name, item) for item in value])
+    if name == "regimens" and isinstance(value, float):
+        return regimen_label(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rule_sentence(rule: WidthRule, given: Given | None) -> str:
+    spread = f"it is found from the spread of the first {rule.first}"
+    text = (
+        "The number of replicates follows a rule about the width of the primary interval "
+        f"({rule.width:g})"
+    )
+    if given is None or not given.seen:
+        return (
+            f"{text}: {spread}, which is also that of the interval, so that its coverage is kept "
+            "(Stein 1945)."
+        )
+    return (
+        f"{text}, first given when results of {count_text(given.seen, 'replicate')} could be seen: "
+        f"{spread}, which is also that of the interval (Stein 1945). Its coverage is kept only if "
+        "nobody decided to go on because of the differences seen: who goes on because an interval "
+        "does not clear zero finds it clear too often."
+    )
+
+
+def _rules(target: Target) -> list[str]:
+    """Return each rule that was given, as it was typed, the first one first."""
+    found = [(look.at, look.by) for look in target.looks if look.seen and "--until" in look.by]
+    found += [(given.at, given.by) for given in target.given]
+    return list(dict.fromkeys(by for _, by in sorted(found, key=lambda pair: pair[0])))
+
+
+def _first_given(target: Target, rules: Sequence[str]) -> Given | None:
+    """Return when a rule was first given; None where an older one says nothing of that."""
+    return next((given for given in target.given[:1] if given.by == rules[0]), None)
+
+
+def _look_sentences(looks: Sequence[Look], rules: Sequence[str]) -> list[str]:
     raised = [look for look in looks if look.after > look.before and "--until" not in look.by]
     fewer = [look for look in looks if look.after < look.before]
-    rules = list(dict.fromkeys(look.by for look in looks if "--until" in look.by))
     found = []
     if len(rules) > 1:
         found.append(

@@ -35,7 +35,7 @@ from synthtrial.report.spending import TRIED, seconds_by_task, tariff_of, work_d
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.study import Study
-from synthtrial.targets import read_target
+from synthtrial.targets import changed_questions, read_target
 from synthtrial.tasks import Task
 from synthtrial.upstream import allocate_task
 
@@ -47,7 +47,8 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         ConfigError: ``statistics.per_class`` names a metric that has one value for all classes.
         DamagedArtifactError: a manifest, the records or a picture is damaged.
     """
-    design = with_looks(describe(study), read_target(study, store))
+    changed = changed_questions(study, store, plan)
+    design = with_looks(describe(study), read_target(study, store), changed)
     named = study.settings.statistics.published
     planned = planned_trials(plan, store)
     tries = read_records(store, every_attempt=True, columns=list(TRIED))

@@ -239,28 +239,53 @@ def _merged(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     first, second = mine, theirs
     if theirs["replicates"] > mine["replicates"]:
         first, second = theirs, mine
-    looks = [*mine.get("looks", ())]
-    looks += [look for look in theirs.get("looks", ()) if look not in looks]
     return {
         "replicates": first["replicates"],
         "rule": first.get("rule") or second.get("rule"),
-        "looks": sorted(looks, key=lambda look: str(look["at"])),
         "ran": max(mine.get("ran", 0), theirs.get("ran", 0)),
+        "looks": _both(mine, theirs, "looks", ("at",)),
+        # Of what was declared or given twice the time counts when least could be seen.
+        "declared": _both(mine, theirs, "declared", ("seen", "at"), once="asked"),
+        "given": _both(mine, theirs, "given", ("seen", "at"), once="by"),
     }
+
+
+def _both(
+    mine: dict[str, Any],
+    theirs: dict[str, Any],
+    name: str,
+    order: tuple[str, ...],
+    once: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return what was remembered here or there, in order, each once."""
+    found: list[dict[str, Any]] = []
+    both = [*mine.get(name, ()), *theirs.get(name, ())]
+    for item in sorted(both, key=lambda item: [item[key] for key in order]):
+        known = [other[once] for other in found] if once else found
+        if (item[once] if once else item) not in known:
+            found.append(item)
+    return found
 
 
 #: What :mod:`synthtrial.targets` writes, and nothing else: an archive may come from anybody.
 _RULE = {"width": (int, float), "first": int, "most": int}
-_LOOK = {"before": int, "after": int, "seen": int, "by": str, "at": str}
+_LISTS: dict[str, dict[str, Any]] = {
+    "looks": {"before": int, "after": int, "seen": int, "by": str, "at": str},
+    "declared": {"asked": dict, "seen": int, "at": str},
+    "given": {"by": str, "seen": int, "at": str},
+}
+_PLAIN = (str, int, float, type(None))
 
 
 def _read_target(content: bytes, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(content)
         kept = {"replicates": int(found["replicates"]), "ran": int(found.get("ran", 0))}
-        rule, looks = found.get("rule"), found.get("looks", [])
-        if all(_is_like(look, _LOOK) for look in looks) and (rule is None or _is_like(rule, _RULE)):
-            return {**kept, "rule": rule, "looks": looks}
+        rule, lists = found.get("rule"), {name: found.get(name, []) for name in _LISTS}
+        fine = all(_is_like(item, _LISTS[name]) for name in lists for item in lists[name])
+        fine = fine and all(_is_plain(item["asked"]) for item in lists["declared"])
+        if fine and (rule is None or _is_like(rule, _RULE)):
+            return {**kept, "rule": rule, **lists}
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise DamagedArtifactError(f"{path} does not say a number of replicates")
@@ -268,3 +293,9 @@ def _read_target(content: bytes, path: Path) -> dict[str, Any]:
 
 def _is_like(found: Any, form: dict[str, Any]) -> bool:
     return found.keys() == form.keys() and all(isinstance(found[key], form[key]) for key in form)
+
+
+def _is_plain(asked: dict[str, Any]) -> bool:
+    """Say whether settings are plain values, or lists of such."""
+    values = [value if isinstance(value, list) else [value] for value in asked.values()]
+    return all(isinstance(item, _PLAIN) for value in values for item in value)

@@ -76,7 +76,7 @@ class Ward:
         truth = self.labels.labels_NK[self.rows] == 1
         return (1.5 * truth - 1 + sum(parts)).astype(np.float32)
 
-    def fill(self, keep=lambda trial: True, choice=lambda cell: 0):
+    def fill(self, keep=lambda trial: True, choice=lambda cell: 0, done=lambda trial: True):
         trials = [t for t in build(self.study, None).tasks.values() if t.kind == "trial"]
         write_segment(self.store, "grid", to_table([self._record(t) for t in trials]))
         for cell, select in build(self.study, self.store).selections.items():
@@ -84,6 +84,7 @@ class Ward:
                 made.info.update(configuration=dict(self.study.configurations[choice(cell)]))
         plan = build(self.study, self.store)
         fresh = [t for t in plan.tasks.values() if t.kind == "trial" and t.id not in plan.done]
+        fresh = [t for t in fresh if done(t.trial)]
         records = []
         for number, task in enumerate(fresh):
             logits = self.logits(task.trial, 1000 + number)
@@ -250,6 +251,12 @@ def test_logits_of_some_replicates_are_used_and_counted(tmp_path):
     assert facts.test_errors_missing == "Logits were kept of 8 of the 24 reported replicates only."
     assert set(facts.test_errors.arm) == {"none", "gan"}
     assert set(facts.test_errors.n) == {2}
+
+
+def test_of_the_only_draw_that_is_done_no_replicate_counts_as_independent(tmp_path):
+    facts = Ward(tmp_path).fill(done=lambda trial: trial.draw == 0)
+    assert set(facts.test_errors.unit) == {"draw"}, "as the tables have it"
+    assert set(facts.test_errors.n) == {1}
 
 
 def test_where_each_class_has_its_own_training_its_error_is_that_training_s(tmp_path):

@@ -51,7 +51,7 @@ def margin_text(design: Design) -> str:
 def equal_text(design: Design) -> str:
     """Say what the mark of no difference means."""
     if design.margin is None:
-        return f"the very same in every {'draw' if design.draws > 1 else 'replicate'}"
+        return f"the very same in every {design.unit}"
     return f"surely less than {design.margin:g}"
 
 

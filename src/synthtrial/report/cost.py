@@ -17,13 +17,12 @@ import numpy as np
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import DASH, Facts, count_text, listing, records
+from synthtrial.report.facts import DASH, ENDED, Facts, count_text, listing, records
 from synthtrial.report.inference import HIGHER, LOWER, UNTESTED
 from synthtrial.report.numbers import number
 
 #: A point of gain.
 POINT = 0.01
-ENDED = ("done", "stopped", "diverged", "failed")
 PARTS = ("grid", "replicates", "images")
 _WORDS = {
     "reference": "training of a reference classifier",

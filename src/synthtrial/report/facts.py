@@ -32,8 +32,12 @@ from synthtrial.report.columns import (
 if TYPE_CHECKING:  # it needs what is here
     from synthtrial.report.cams import Maps
 
+#: How a trial ends without a score, by itself.
+UNSCORED = ("diverged", "failed")
+#: A trial in one of these states has run, to its end or not.
+ENDED = ("done", "stopped", *UNSCORED)
 #: A trial in one of these states will not change any more.
-TERMINAL = ("done", "diverged", "stopped", "failed", "blocked")
+TERMINAL = (*ENDED, "blocked")
 
 TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -271,6 +275,11 @@ class Design:
     def metric_of(self, scope: str) -> str:
         """Return the metric of a scope of the tables of results."""
         return self.overall_metric if scope == "overall" else self.class_metric
+
+    @property
+    def unit(self) -> Literal["draw", "replicate"]:
+        """What is independent, a block of the tables: draws, unless all replicates share one."""
+        return "draw" if self.draws > 1 else "replicate"
 
     @property
     def varying_arms(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from synthtrial.report.inference import PRIMARY
 from synthtrial.report.questions import target_name, targets_of
 from synthtrial.report.style import Panel
 from synthtrial.report.tables import Results
-from synthtrial.report.views import SYMBOLS, symbol_of
+from synthtrial.report.views import symbol_of
 
 Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
@@ -61,7 +61,6 @@ def finding_context(
         "detectable_text": basis.detectable_text(design, shown),
         "floor_text": floor_sentence(facts, *diagnostics.first_target(design)),
         "floor_missing": facts.test_errors_missing,
-        "marks": SYMBOLS,
     }
 
 

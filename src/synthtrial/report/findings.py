@@ -168,7 +168,7 @@ def _absent(design: Design, regimen: float) -> Finding:
         verdict=VERDICTS[MISSING],
         sentence=sentence,
         margin=design.margin,
-        unit="draw" if design.draws > 1 else "replicate",
+        unit=design.unit,
     )
 
 

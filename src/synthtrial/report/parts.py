@@ -48,8 +48,7 @@ def claim_context(
     """Return what the template shows of the central claim."""
     tested = claim.claims(facts, results)
     design = facts.design
-    unit = "draw" if design.draws > 1 else "replicate"
-    blocks = count_text(design.draws if design.draws > 1 else design.replicates, unit)
+    blocks = count_text(design.draws if design.draws > 1 else design.replicates, design.unit)
     return {
         "claims": [(test.arm, claim.claim_sentences(facts, test)) for test in tested],
         "gains": drawn(gain_panels(facts, differences, tested)),

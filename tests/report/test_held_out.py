@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synthtrial.report import inference, tables
-from synthtrial.report.held_out import ADDED, both_sources, floor_sentence, with_test_set
+from synthtrial.report import inference
+from synthtrial.report.held_out import ADDED, floor_sentence, with_test_set
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +49,6 @@ def test_with_one_draw_it_holds_the_seed_and_the_test_set(fabricate):
     facts = fabricate.with_test_errors(fabricate.study(draws=1))
     table = with_test_set(facts, inference.differences_table(facts))
     assert set(table.both_holds) == {"seed and test set"}
-
-
-def test_a_cell_s_own_mean_has_both_sources_too(sure):
-    mean = cell(tables.results_table(sure), regimen=1.0, arm="gan", scope="overall")
-    test = cell(sure.test_errors, regimen=1.0, arm="gan", baseline="", scope="overall")
-    error = mean.pooled_sd / math.sqrt(mean["n"])
-    found = both_sources(mean["mean"], error, mean.df, test, 0.9)
-    assert found.standard_error == pytest.approx(math.hypot(error, 0.012))
-    assert (found.low + found.high) / 2 == pytest.approx(mean["mean"])
 
 
 def test_where_the_test_set_s_part_is_unknown_nothing_is_claimed(sure, fabricate):

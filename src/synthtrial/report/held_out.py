@@ -17,7 +17,7 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, count_text, listing, records
 from synthtrial.report.numbers import number
 from synthtrial.report.verdict import readable
-from synthtrial.stats.held_out import Combined, combine, floor_width
+from synthtrial.stats.held_out import combine, floor_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,25 +64,6 @@ def with_test_set(facts: Facts, differences: pd.DataFrame) -> pd.DataFrame:
     ]
     added = pd.DataFrame(rows, columns=list(ADDED), index=differences.index)
     return pd.concat([differences, added], axis=1)
-
-
-def both_sources(
-    estimate: float,
-    standard_error: float,
-    df: float,
-    test: Mapping[str, Any],
-    confidence: float = 0.95,
-) -> Combined:
-    """Return the interval over seeds and test sets.
-
-    Args:
-        estimate: as a row of differences has it, or a cell's mean.
-        standard_error: over seeds, as that row has it; of a mean ``pooled_sd / sqrt(n)``.
-        df: degrees of freedom, as that row has them.
-        test: the row of ``test_errors`` for the same pair and target; baseline ``""`` for means.
-        confidence: nominal coverage.
-    """
-    return combine(estimate, standard_error, df, test["shared_error"], test["df"], confidence)
 
 
 def floor_sentence(facts: Facts, scope: str, class_name: str = "") -> str:
@@ -150,7 +131,8 @@ def _added(row: Mapping[str, Any], test: Mapping[str, Any] | None, confidence: f
     if test is None:
         return [nan, nan, nan, nan, nan, nan, "", nan, 0, 0, ""]
     df = float(row["df"]) if row["df"] is not None else nan
-    both = both_sources(row["difference"], row["standard_error"], df, test, confidence)
+    seeds = (row["difference"], row["standard_error"], df)
+    both = combine(*seeds, test["shared_error"], test["df"], confidence)
     held = "" if np.isnan(both.low) else f"{row['varies_with'].replace(' and ', ', ')} and test set"
     return [
         test["standard_error"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,10 +15,8 @@ from synthtrial.report.claim_figure import MOST_CLASSES, gain_panels
 from synthtrial.report.facts import TIMES, Facts, count_text, listing
 from synthtrial.report.paper import paper_lines
 from synthtrial.report.sides_figure import dose_panels, quality_panels, side_panels
-from synthtrial.report.style import Panel
+from synthtrial.report.style import Drawn
 from synthtrial.report.verdict import readable
-
-Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
 
 def extra_tables(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,10 +12,8 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.report import selection
 from synthtrial.report.facts import Facts
 from synthtrial.report.figures import regimen_slug, styles_of
-from synthtrial.report.style import Panel, drawing, handle, legend, new_figure
+from synthtrial.report.style import Drawn, Panel, drawing, handle, legend, new_figure
 from synthtrial.report.verdict import readable
-
-Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
 
 def expected_best_panels(facts: Facts, table: pd.DataFrame) -> list[Panel]:

@@ -143,7 +143,7 @@ class AnswerView:
     regimen: str
     arm: str
     colour: str
-    findings: tuple[ForestView | None, ...]
+    forests: tuple[ForestView | None, ...]
 
 
 @dataclass(frozen=True)

@@ -304,13 +304,14 @@ def failure_context(
         found: of :func:`failure_tables`.
     """
     table, status = found["failures"], facts.trials.status
-    flagged, others = association_sentences(
-        found.get("failure-associations", associations_table(facts).iloc[:0])
-    )
+    tests = found.get("failure-associations", associations_table(facts).iloc[:0])
+    flagged, others = association_sentences(tests)
+    of_means, _ = association_sentences(tests[tests.stage == "replicate"])
     worst = found.get("worst-case", worst_case_table(facts, results.iloc[:0]))
     return {
         "failures": failure_view(facts, table),
         "failure_flags": flagged,
+        "failure_flags_of_means": of_means,
         "failure_rest": others,
         "worst_cases": worst_case_sentences(facts, results, worst),
         "sound": sound_sentence(facts, table),

@@ -83,6 +83,7 @@ def selection_context(
     curves = found.get("expected-best", pd.DataFrame(columns=["regimen", "tried"]))
     retuned = found.get("retuning", pd.DataFrame(columns=["choices"]))
     runners = found.get("runners-up")
+    flips, rest = ([], "") if runners is None else selection.runner_up_sentences(facts, runners)
     return {
         "conditional": selection.conditional_text(facts.design),
         "optimism": selection.optimism_text(selection.optimism(facts, configurations))
@@ -90,6 +91,7 @@ def selection_context(
         else "",
         "yardstick": selection.yardstick_text(facts),
         "retuned": selection.retuning_text(facts, retuned),
-        "runners_up": [] if runners is None else selection.runner_up_sentences(facts, runners),
+        "choice_flags": flips,
+        "choice_rest": rest,
         "tried_figures": drawn(expected_best_panels(facts, curves)),
     }

@@ -81,12 +81,12 @@ def test_no_differences_still_have_the_columns(sure):
 def test_the_floor_is_told_with_what_it_rests_on(sure):
     assert floor_sentence(sure, "minority") == (
         "However many seeds: with this test set (90 images that count here, each by itself, as the "
-        "data name no groups) an interval of a difference in recall of 8 and 9 that holds for "
+        "data name no groups) an interval of a difference in recall on 8 and 9 that holds for "
         "other test sets too cannot be narrower than about ±0.100 for oversample_matched at 10 %, "
         "and ±0.053 for standard at 100 %."
     )
     assert "(45 images" in floor_sentence(sure, "class", "8")
-    assert "difference in recall of 8 that" in floor_sentence(sure, "class", "8")
+    assert "difference in recall on 8 that" in floor_sentence(sure, "class", "8")
 
 
 def test_groups_are_counted_where_there_are_any(fabricate):
@@ -94,8 +94,8 @@ def test_groups_are_counted_where_there_are_any(fabricate):
     grouped = fabricate.with_test_errors(facts, method="DeLong by group", images=1200)
     assert floor_sentence(grouped, "overall") == (
         "However many seeds: with this test set (1,200 images that count here, in 1,200 groups) an "
-        "interval of a difference in accuracy that holds for other test sets too cannot be "
-        "narrower than about ±0.024 for standard."
+        "interval of a difference in accuracy over all classes that holds for other test sets too "
+        "cannot be narrower than about ±0.024 for standard."
     )
 
 

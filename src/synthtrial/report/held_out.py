@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import Facts, count_text, listing, records
+from synthtrial.report.facts import Facts, count_text, records
 from synthtrial.report.numbers import number
-from synthtrial.report.verdict import readable
+from synthtrial.report.questions import target_name
 from synthtrial.stats.held_out import combine, floor_width
 
 if TYPE_CHECKING:
@@ -88,11 +88,7 @@ def floor_sentence(facts: Facts, scope: str, class_name: str = "") -> str:
     ].sort_values("shared_error", kind="stable")
     if mine.empty:
         return ""
-    what = readable(str(mine.metric.iloc[0]))
-    if scope == "minority":
-        what += f" of {listing(list(design.minority))}"
-    elif class_name:
-        what += f" of {class_name}"
+    what = target_name(design, scope, class_name)
     place = f"this test set ({_rests_on(mine)})"
     seen = mine[mine.shared_error > _SMALLEST]
     if seen.empty:

@@ -53,7 +53,7 @@ def with_test_set(facts: Facts, differences: pd.DataFrame) -> pd.DataFrame:
         shared_error (the part that more seeds do not average away), both_error, both_df, both_low,
         both_high (over seeds and test sets), both_holds (what that interval holds, such as
         ``seed and test set``), floor (full width that it cannot go below; unknown with one
-        replicate), test_images and
+        block), test_images and
         test_groups (that the score rests on), test_method. NaN, 0 or empty where the test set's
         part is unknown; ``facts.test_errors_missing`` says why.
     """

@@ -35,7 +35,7 @@ def maps_of(mixed, real):
     [
         (alike(0.1, 0.0, 0.2), alike(0.6, 0.5, 0.7), "it looks elsewhere in them"),
         (alike(0.9, 0.8, 1.0), alike(0.6, 0.5, 0.7), "more like those of real ones"),
-        (alike(0.5, 0.4, 0.6), alike(0.6, 0.5, 0.7), "the intervals overlap"),
+        (alike(0.5, 0.4, 0.6), alike(0.6, 0.5, 0.7), "cannot be told; the intervals overlap"),
         (None, alike(0.6, 0.5, 0.7), "hardly a map differs from place to place"),
     ],
 )

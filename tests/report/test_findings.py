@@ -94,8 +94,11 @@ def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
     assert "not enough seeds to say whether gan helps" in found.sentence
     assert "anything from \N{MINUS SIGN}0.020 to +0.080 is possible" in found.sentence
     assert "not worse" not in found.sentence
-    safe = say(fabricate, outcome="unclear", not_worse=True)
+    safe = say(fabricate, outcome="unclear", **ends | {"not_worse": True, "shown_low": -0.01})
     assert "It is surely not worse than none by 0.02 or more." in safe.sentence
+    wider = ends | {"not_worse": True, "shown_low": -0.01, "both_low": -0.1, "both_high": 0.16}
+    here = say(fabricate, outcome="unclear", **wider)
+    assert "On this test set it is surely not worse than none by 0.02" in here.sentence
     assert (
         f"About {finding_sentences.rounded(found.more)} more seeds would probably settle it, if"
         in (found.sentence)
@@ -215,6 +218,10 @@ def test_the_basis_says_what_varied_how_often_and_with_what_freedom(whole, diffe
     several = fabricate.study(draws=2, replicates=4)
     text = basis.basis_text(several, inference.differences_table(several))
     assert "averaged within each draw first: they share its generator, which counts once" in text
+    assert "one collection" not in text
+    bought = basis.varied_text(fabricate.design(fit_on="external"))
+    assert "Made images come from one collection throughout" in bought
+    assert "generator" not in bought
 
 
 def test_diagnostics_are_those_of_scipy(whole, differences):

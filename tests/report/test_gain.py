@@ -9,6 +9,8 @@ import pytest
 from synthtrial.report import gain
 from synthtrial.report.columns import QUALITY_COLUMNS, empty
 from synthtrial.report.facts import ArmFacts
+from synthtrial.report.inference import differences_table
+from synthtrial.report.sides import sides
 from synthtrial.report.sides_figure import quality_panels
 
 ARMS = tuple(
@@ -68,7 +70,8 @@ def test_quality_that_was_not_measured_has_no_table(rated):
 def test_ranks_are_correlated_within_draws_and_averaged(rated):
     found = {item.figure: item for item in gain.correlations(gain.gain_table(rated), 0.95)}
     better, worse = found["recognisability_relative"], found["kernel_distance"]
-    assert (better.rho, better.low, better.high) == (1.0, 1.0, 1.0)
+    assert better.rho == 1.0
+    assert np.isnan([better.low, better.high]).all(), "three draws that agree are no proof"
     assert (worse.rho, worse.draws, worse.arms) == (-1.0, 3, 3)
     assert found["coverage_relative"].draws == 0, "undefined figures are left out"
     assert found["diversity"].draws == 0, "what is the same everywhere has no ranks"
@@ -77,11 +80,29 @@ def test_ranks_are_correlated_within_draws_and_averaged(rated):
 def test_validation_decides_and_test_says_what_that_was_worth(rated):
     words = gain.gain_sentences(rated, gain.gain_table(rated))
     assert words[0].startswith("On validation late gains most over none")
-    assert "on test its gain is +0.099, +0.092 to +0.106" in words[0]
+    apart = differences_table(rated, sides(rated, "test"))
+    late = apart[(apart.arm == "late") & (apart.scope == "minority")].iloc[0]
+    ends = f"{late.joint_low:+.3f} to {late.joint_high:+.3f}"
+    assert f"on test its gain is {late.difference:+.3f}, {ends}" in words[0], "of all arms at once"
+    assert late.joint_high - late.joint_low > 1.1 * (late.high - late.low)
     assert "Clear of zero on validation are middle and late" in words[1]
     assert "recognised 0.61" in words[1], "the lowest of those that help, not of the best"
     assert "kernel distance 0.4" in words[1]
     assert "recognised +1.00" in words[2]
+
+
+def test_an_arm_that_is_clear_of_zero_alone_but_not_among_all_is_not_called_enough(rated):
+    trials = rated.trials
+    valid = rated.validation_scores.copy()
+    level = 0.5 + 0.02 * trials.draw
+    level += (trials.arm == "middle") * (0.02 + 0.006 * (trials.draw - 1))
+    valid[:] = level.to_numpy(dtype=float)[:, None]
+    facts = dataclasses.replace(rated, validation_scores=valid)
+    apart = differences_table(facts, sides(facts, "validation"))
+    middle = apart[(apart.arm == "middle") & (apart.scope == "minority")].iloc[0]
+    assert middle.low > 0, "alone it is"
+    words = gain.gain_sentences(facts, gain.gain_table(facts))
+    assert "No arm's gain on validation is clear of zero" in words[1]
 
 
 def test_quality_that_helps_nobody_is_not_called_enough(rated):

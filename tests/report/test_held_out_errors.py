@@ -1,5 +1,7 @@
 """From kept logits to the test set's part: scores as recorded, errors as computed by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,9 @@ from synthtrial.graph import trial_task
 from synthtrial.identity import canonical_json
 from synthtrial.plan import build
 from synthtrial.report import kept_logits
+from synthtrial.report.held_out_errors import find_errors
 from synthtrial.report.kept_logits import influence_on, policy_of, read_held_out, read_scores
+from synthtrial.report.planned import planned_trials
 from synthtrial.report.sources import gather
 from synthtrial.store.artifacts import draft, open_store, read_artifact
 from synthtrial.store.files import write_file
@@ -76,7 +80,7 @@ class Ward:
         truth = self.labels.labels_NK[self.rows] == 1
         return (1.5 * truth - 1 + sum(parts)).astype(np.float32)
 
-    def fill(self, keep=lambda trial: True, choice=lambda cell: 0, done=lambda trial: True):
+    def fill(self, keep=lambda trial: True, choice=lambda cell: 0):
         trials = [t for t in build(self.study, None).tasks.values() if t.kind == "trial"]
         write_segment(self.store, "grid", to_table([self._record(t) for t in trials]))
         for cell, select in build(self.study, self.store).selections.items():
@@ -84,7 +88,6 @@ class Ward:
                 made.info.update(configuration=dict(self.study.configurations[choice(cell)]))
         plan = build(self.study, self.store)
         fresh = [t for t in plan.tasks.values() if t.kind == "trial" and t.id not in plan.done]
-        fresh = [t for t in fresh if done(t.trial)]
         records = []
         for number, task in enumerate(fresh):
             logits = self.logits(task.trial, 1000 + number)
@@ -213,6 +216,18 @@ def test_errors_of_a_difference_are_those_of_draws_averaged_over_their_seeds(war
     assert other.standard_error == found.standard_error
 
 
+def test_of_several_draws_one_that_is_left_is_one(ward):
+    """Its replicates share subset and generator: nobody knows what other draws have in common."""
+    trials = ward.facts.trials.copy()
+    trials.loc[trials.draw == 1, "status"] = "failed"
+    facts = dataclasses.replace(ward.facts, trials=trials)
+    plan = build(ward.study, ward.store)
+    planned = planned_trials(plan, ward.store)
+    found = find_errors(ward.store, plan, planned, facts)["test_errors"]
+    assert len(found) == len(ward.facts.test_errors)
+    assert (set(found.unit), set(found.n)) == ({"draw"}, {1})
+
+
 def test_what_arms_have_in_common_cancels(ward):
     table = ward.facts.test_errors
     alone = table[(table.baseline == "") & (table.scope == "class")].shared_error
@@ -251,12 +266,6 @@ def test_logits_of_some_replicates_are_used_and_counted(tmp_path):
     assert facts.test_errors_missing == "Logits were kept of 8 of the 24 reported replicates only."
     assert set(facts.test_errors.arm) == {"none", "gan"}
     assert set(facts.test_errors.n) == {2}
-
-
-def test_of_the_only_draw_that_is_done_no_replicate_counts_as_independent(tmp_path):
-    facts = Ward(tmp_path).fill(done=lambda trial: trial.draw == 0)
-    assert set(facts.test_errors.unit) == {"draw"}, "as the tables have it"
-    assert set(facts.test_errors.n) == {1}
 
 
 def test_where_each_class_has_its_own_training_its_error_is_that_training_s(tmp_path):

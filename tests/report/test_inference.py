@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from synthtrial.report import inference, tables
+from synthtrial.report import inference, same, tables
 from synthtrial.report.facts import Primary
 from synthtrial.stats.contrasts import compare
 
@@ -211,7 +211,7 @@ def test_the_same_difference_is_called_one_thing_wherever_it_stands(facts):
     again = results[results.scope == "overall"].assign(scope="all")
     other = again.assign(scope="majority", value=1.5 * again.value)
     asked = inference.differences_table(facts, pd.concat([again, other]))
-    found = inference.as_decided(asked, whole)
+    found = same.as_decided(asked, whole)
     keys = ["regimen", "arm"]
     decided = ["outcome", "questions", "p_holm", "not_worse"]
     mine = found[found.scope == "all"].set_index(keys)[decided]
@@ -220,3 +220,55 @@ def test_the_same_difference_is_called_one_thing_wherever_it_stands(facts):
     rest = found.scope == "majority"
     pd.testing.assert_frame_equal(found[rest][decided], asked[rest][decided], check_dtype=False)
     assert set(asked.questions) == {8} != set(theirs.questions)
+
+
+def test_a_question_of_two_names_is_asked_once(fabricate):
+    """The mean over one class of interest is the score of that class."""
+    facts = fabricate.study(draws=8, replicates=8, noise=0.1, minority=("8",), margin=0.02)
+    found = inference.differences_table(facts)
+    names = {"mean": found.scope == "minority", "class": found.class_name == "8"}
+    keys, ours = ["regimen", "arm"], ["scope", "class_name"]
+    mean, single = (found[mine].set_index(keys).drop(columns=ours) for mine in names.values())
+    pd.testing.assert_frame_equal(mean, single)
+    assert set(mean.questions) == {8}, "4 regimens, that class and overall"
+    p = found[names["mean"]].p_adjusted
+    assert mean.p_holm.min() == pytest.approx(8 * p.min())
+
+
+def test_the_declared_question_is_called_one_thing_under_both_its_names(fabricate):
+    asked = Primary("standard", "class", "8", (0.1, 0.25, 0.5, 1.0))
+    facts = fabricate.study(draws=8, replicates=8, noise=0.1, minority=("8",), primary=asked)
+    found = inference.differences_table(facts)
+    mine = found[found.arm == "standard"].set_index("regimen")
+    said = ["p_holm", "questions", "outcome", "shown_low", "shown_high", "joint_low"]
+    single, mean = mine[mine.class_name == "8"], mine[mine.scope == "minority"]
+    assert set(single.questions) == {4}
+    pd.testing.assert_frame_equal(single[said], mean[said])
+    assert (found.role == inference.PRIMARY).sum() == 4, "it is declared once"
+
+
+def test_the_same_by_chance_alone_is_not_the_same_question(fabricate):
+    facts = fabricate.study(draws=8, replicates=8, minority=("8",))
+    results = tables.long_results(facts)
+    sides = results[results.scope == "minority"].assign(value=lambda t: t.value**2)
+    other = results[results.class_name == "8"]
+    found = inference.differences_table(facts, pd.concat([sides, other]))
+    assert set(found.questions) == {8}
+
+
+def test_what_is_corrected_for_nothing_decides_nothing_elsewhere(facts):
+    """Classes of no interest are in files only; a side that is such a class is shown."""
+    whole = inference.differences_table(facts)
+    results = tables.long_results(facts)
+    side = results[results.class_name == "0"].assign(scope="majority", class_name="")
+    asked = inference.differences_table(facts, side)
+    found = same.as_decided(asked, whole)
+    assert whole[whole.class_name == "0"].questions.isna().all()
+    pd.testing.assert_frame_equal(found, asked, check_dtype=False)
+
+
+def test_two_draws_that_happen_to_agree_are_no_proof_of_no_difference(facts):
+    row = {"low": 0.0, "high": 0.0, "p_value": np.nan, "p_holm": np.nan, "scope": "minority"}
+    row |= {"difference": 0.0, "blocks": 2}
+    assert inference.outcome_of(row, 0.05, None) == inference.UNTESTED
+    assert inference.outcome_of(row | {"blocks": 6}, 0.05, None) == inference.EQUAL

@@ -43,6 +43,18 @@ def test_steps_of_a_rule_are_told_as_the_rule(said):
     assert "the first 10" in text
 
 
+def test_a_rule_that_was_given_anew_after_results_is_told(said):
+    looks = (
+        Look(6, 10, 4, "--until width<0.4 --max 14", AT),
+        Look(10, 11, 10, "--until width<0.4 --max 14", AT),
+        Look(11, 12, 11, "--until width<0.3 --max 14", AT),
+    )
+    assert len(said(*looks[:2], rule=RULE)) == 1, "steps of one rule"
+    _, text = said(*looks, rule=RULE)
+    assert "(--until width<0.4 --max 14, then --until width<0.3 --max 14)" in text
+    assert "given anew after results could be seen" in text
+
+
 def test_what_was_taken_back_is_told_with_what_had_been_seen(said):
     up, down = said(Look(6, 40, 6, "--to 40", AT), Look(40, 12, 23, "--back-to 12", AT))
     assert "raised from 6 to 40" in up

@@ -55,6 +55,7 @@ def test_an_axis_reaches_to_the_farthest_end_unless_few_are_far_beyond_the_rest(
     assert axis_reach([0.1, -0.05], [0.0, 0.2, -0.15, 0.05]) == 0.2
     ends = [-0.1, 0.1, -0.12, 0.12, -0.09, 0.11, -1.2, 1.3]
     assert axis_reach([0.0, 0.05], ends) == pytest.approx(0.36), "three times the middle one"
-    assert axis_reach([0.9, 0.05], ends) == pytest.approx(1.08), "and no point is beyond it"
+    assert axis_reach([0.7, 0.05], ends) == pytest.approx(0.84), "and no point is beyond it"
+    assert axis_reach([0.9, 0.05], ends) == 1.3, "a little room is worth a whole interval"
     assert axis_reach([0.3], [math.nan, math.nan]) == 0.3
     assert axis_reach([], []) == 0.1

@@ -121,7 +121,15 @@ def test_the_figure_has_a_line_for_each_arm_at_the_smallest_and_largest_regimen(
     assert selection_figure.expected_best_panels(facts, table[table.tried < 3]) == []
 
 
+def test_optimism_of_a_grid_on_one_of_several_draws_has_no_interval(facts):
+    """What is special about the first draw is in the gaps of all cells and training sets."""
+    found = selection.optimism(facts, tables.configurations_table(facts))
+    assert found.interval is None
+    assert "the grid ran on the first draw alone" in selection.optimism_text(found)
+
+
 def test_optimism_has_an_interval_over_training_sets(facts):
+    facts = dataclasses.replace(facts, design=dataclasses.replace(facts.design, draws=1))
     table = tables.configurations_table(facts)
     found = selection.optimism(facts, table)
     chosen = table[table.chosen > 0]
@@ -135,7 +143,7 @@ def test_optimism_has_an_interval_over_training_sets(facts):
 
 
 def test_with_few_training_sets_the_interval_is_over_cells(fabricate):
-    facts = fabricate.study(**fabricate.SMALL)
+    facts = fabricate.study(draws=1, **fabricate.SMALL)
     found = selection.optimism(facts, tables.configurations_table(facts))
     assert (found.unit, found.interval.df) == ("2 cells", 1)
     other = fabricate.study(protocol="full_grid", **fabricate.SMALL)

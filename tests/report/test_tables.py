@@ -26,11 +26,19 @@ def test_a_cell_is_mean_and_pooled_interval_of_its_replicates(facts):
     groups = [part.to_numpy() for _, part in draws.groupby("arm")]
     mse = sum(((g - g.mean()) ** 2).sum() for g in groups) / sum(len(g) - 1 for g in groups)
     gan = mine[mine.arm == "gan"].value
-    half = stats.t.ppf(0.975, 10) * np.sqrt(mse / 3)
-    assert (found["n"], found.blocks, found.df) == (6, 3, 10)
+    wide = draws.unstack("arm").to_numpy()
+    spreads = np.linalg.eigvalsh(np.cov(wide.T))  # arms share draws: Satterthwaite's weights
+    df = int(2 * spreads.sum() ** 2 / (spreads**2).sum())
+    half = stats.t.ppf(0.975, df) * np.sqrt(mse / 3)
+    assert (found["n"], found.blocks, found.df) == (6, 3, df)
     assert found["mean"] == pytest.approx(gan.mean())
     assert found.half_width == pytest.approx(half)
     assert found.metric == "recall"
+
+
+def test_arms_on_one_draw_pool_all_their_replicates_as_the_post_does(fabricate):
+    found = tables.results_table(fabricate.study(draws=1, replicates=3, regimens=(1.0,)))
+    assert set(found.df) == {10}, "5 arms of 3 replicates"
 
 
 def test_differences_are_blocked_by_draw(facts):

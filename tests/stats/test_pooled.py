@@ -1,5 +1,6 @@
 """Pooled variance against the blog's formula by hand and an independent analysis of variance."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from synthtrial.stats.pooled import interval, pooled_variance, student_quantile
+from synthtrial.stats.pooled import interval, pooled_variance, shared_df, student_quantile
 
 
 def test_three_a_group_is_the_blogs_formula_by_hand():
@@ -81,3 +82,36 @@ def test_intervals_of_pooled_groups_cover_what_they_promise():
             assert found is not None
             covered += found.low <= 0.0 <= found.high
     assert covered / 2000 == pytest.approx(0.95, abs=0.02)
+
+
+def test_groups_that_share_their_rows_have_the_freedom_of_what_varies_apart():
+    column = np.array([0.1, 0.4, 0.2, 0.9])
+    together = np.stack([column, column + 0.3, column - 0.1], axis=1)
+    assert shared_df(together) == 3, "all go together: one group"
+    apart = np.zeros((7, 3))  # three columns without correlation and of one spread
+    apart[[0, 1], 0], apart[[2, 3], 1], apart[[4, 5], 2] = (1.0, -1.0), (1.0, -1.0), (1.0, -1.0)
+    assert shared_df(apart) == 18
+    random = np.random.default_rng(3)
+    values = random.normal(0.0, 1.0, (12, 4)) + 0.8 * random.normal(0.0, 1.0, (12, 1))
+    covariance = np.cov(values.T)
+    golden = 11 * np.trace(covariance) ** 2 / np.trace(covariance @ covariance)
+    assert shared_df(values) == int(golden)
+    values[0, 0] = np.nan
+    assert 11 <= shared_df(values) <= 43
+    assert shared_df(values[:1]) == shared_df(values[:, :0]) == 0
+    assert shared_df(np.ones((4, 3))) == 3, "nothing varies"
+
+
+def test_means_of_groups_that_share_draws_are_covered():
+    """As many degrees of freedom as independent groups would have cover .89."""
+    random, held, naive = np.random.default_rng(11), 0, 0
+    for _ in range(600):
+        values = 0.03 * random.normal(size=(3, 1)) + 0.012 * random.normal(size=(3, 5))
+        pooled = pooled_variance(list(values.T))
+        shared = dataclasses.replace(pooled, df=shared_df(values))
+        for mean in values.mean(axis=0):
+            found = [interval(float(mean), 3, each) for each in (shared, pooled)]
+            held += found[0].low <= 0 <= found[0].high
+            naive += found[1].low <= 0 <= found[1].high
+    assert held / 3000 > 0.95
+    assert naive / 3000 < 0.92

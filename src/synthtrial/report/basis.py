@@ -9,6 +9,7 @@ from synthtrial.report.facts import Design, Facts, count_text, listing
 from synthtrial.report.inference import PRIMARY
 from synthtrial.report.numbers import number, span
 from synthtrial.report.questions import target_name, targets_of, training_text
+from synthtrial.report.same import other_names
 
 #: What differs from draw to draw and from replicate to replicate, as the protocol has it.
 _OF_DRAWS = ("the subset of the training images", "the validation set")
@@ -63,6 +64,9 @@ def basis_text(facts: Facts, table: pd.DataFrame) -> str:
     design, varied = facts.design, varied_text(facts.design)
     if table.empty:
         return varied
+    others = other_names(design)  # of the same rows, which count once
+    names = zip(table.scope, table.class_name, strict=True)
+    table = table[[name not in others for name in names]]
     by_rule = (table.role == PRIMARY) if design.pilot is not None else table.role.isna()
     first = table[by_rule]
     table = table[~by_rule] if len(first) < len(table) else table
@@ -125,12 +129,17 @@ def varied_text(design: Design) -> str:
     else:
         drawn = [*_OF_DRAWS, *(_OF_MADE if design.trains_generators else ())]
         varied = f"Between draws varied {listing([*drawn, *seeds])}."
+        if design.synthetic_arms and not design.trains_generators:
+            varied += (
+                " Made images come from one collection throughout: what is said holds for it, and "
+                "says nothing of another."
+            )
         if design.replicates > design.draws:
             varied += (
                 f" The {count_text(design.replicates, 'replicate')} of "
                 f"{count_text(design.draws, 'draw')} are averaged within each draw first: they "
                 "share its generator, which counts once."
-                if design.synthetic_arms
+                if design.trains_generators
                 else f" The {count_text(design.replicates, 'replicate')} are averaged within "
                 f"each of {count_text(design.draws, 'draw')} first."
             )

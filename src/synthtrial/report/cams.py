@@ -203,8 +203,8 @@ def _sentences(maps: Maps) -> Iterator[str]:
             )
         else:
             yield (
-                f"{item.class_name}: maps of made and of real images are about as alike as maps of "
-                "real ones among themselves; the intervals overlap."
+                f"{item.class_name}: whether it looks elsewhere in made images than in real ones "
+                "cannot be told; the intervals overlap."
             )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import Design, Facts, listing, records
+from synthtrial.report.facts import DASH, MINUS, Design, Facts, listing, records
 from synthtrial.report.inference import deltas_of
-from synthtrial.report.numbers import between, number, p_value
+from synthtrial.report.numbers import between, number, p_text, p_value
 from synthtrial.report.questions import target_name, targets_of
 from synthtrial.report.tables import Results, blocks_of, groups_of
 from synthtrial.stats.assumptions import robustness, same_spread
@@ -139,28 +139,40 @@ def pair_sentences(facts: Facts, table: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def assumptions_view(facts: Facts, table: pd.DataFrame) -> list[tuple[str, str, list[str]]]:
-    """Return a line for each training set and arm of the target that is judged first.
+def assumptions_view(
+    facts: Facts, table: pd.DataFrame
+) -> list[tuple[str, str, list[tuple[str, list[tuple[str, str]]]]]]:
+    """Lay out what is tested of the target that is judged first.
 
     Returns:
-        The training set, the arm, and texts under :func:`view_headings`.
+        For each training set its name, p of one spread for all arms, and a line for each arm: its
+        name and, under :func:`view_headings`, texts with what stands below them.
     """
-    design = facts.design
-    scope, class_name = first_target(design)
+    scope, class_name = first_target(facts.design)
     mine = table[(table.scope == scope) & (table.class_name == class_name)]
-    lines = []
-    for row in records(mine):
-        cells = [
-            p_value(row["spread_p"]),
-            p_value(row["p_normal"]),
-            _interval(row["difference"], row["low"], row["high"]),
-            between(row["welch_low"], row["welch_high"]),
-            p_value(row["p_signed_rank"]),
-            between(row["low_without"], row["high_without"]),
-            _interval(row["effect_size"], row["effect_low"], row["effect_high"]),
+    groups = []
+    for regimen in facts.design.regimens:
+        rows = records(mine[mine.regimen == regimen])
+        lines = [
+            (
+                str(row["arm"]),
+                [
+                    (
+                        number(row["difference"], signed=True),
+                        between(row["low"], row["high"], unknown=""),
+                    ),
+                    (between(row["welch_low"], row["welch_high"]), ""),
+                    (between(row["low_without"], row["high_without"]), ""),
+                    (p_value(row["p_normal"]), ""),
+                    (p_value(row["p_signed_rank"]), ""),
+                    _effect(row["effect_size"], row["effect_low"], row["effect_high"]),
+                ],
+            )
+            for row in rows
         ]
-        lines.append((regimen_label(row["regimen"]), str(row["arm"]), cells))
-    return lines
+        if lines:
+            groups.append((regimen_label(regimen), p_text(rows[0]["spread_p"]), lines))
+    return groups
 
 
 def first_target(design: Design) -> tuple[str, str]:
@@ -201,16 +213,17 @@ def doubts(facts: Facts, table: pd.DataFrame) -> list[str]:
 def view_headings() -> Sequence[str]:
     """Return the headings of :func:`assumptions_view`'s texts."""
     return (
-        "one spread, p",
-        "normal, p",
         "difference",
         "Welch, unpaired",
+        "without any one",
+        "normal, p",
         "signed ranks, p",
-        "without any one block",
         "effect size",
     )
 
 
-def _interval(value: float, low: float, high: float) -> str:
-    text = number(value, signed=True)
-    return text if math.isnan(low) else f"{text} ({between(low, high)})"
+def _effect(size: float, low: float, high: float) -> tuple[str, str]:
+    if math.isnan(size):
+        return DASH, ""
+    texts = [f"{value:+.1f}".replace("-", MINUS) for value in (size, low, high)]
+    return texts[0], f"{texts[1]} to {texts[2]}"

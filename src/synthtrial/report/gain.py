@@ -19,7 +19,7 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
-from synthtrial.report.inference import differences_table
+from synthtrial.report.inference import HIGHER, differences_table
 from synthtrial.report.numbers import between, number
 from synthtrial.report.sides import MINORITY, side_metric, sides, stamps_of
 from synthtrial.report.verdict import readable
@@ -34,6 +34,7 @@ COMPARED: Mapping[str, str] = {
 }
 #: Arms that a rank correlation needs, at least.
 _LEAST_ARMS = 3
+_VANISHES = 1e-9
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class RankCorrelation:
     Attributes:
         figure: of quality.
         rho: Spearman's, mean over draws; NaN where no draw has enough arms.
-        low, high: t interval of that mean over draws; NaN with fewer than two.
+        low, high: t interval of that mean over draws; NaN with fewer than two, or where all are the
+            same, as ranks of a few arms often are: that is no sign that others would be.
         draws: that count.
         arms: in each draw, at most.
     """
@@ -131,11 +133,11 @@ def correlations(table: pd.DataFrame, confidence: float) -> list[RankCorrelation
 
 
 def _mean_interval(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
-    """Return the mean of correlations with its t interval, NaN for fewer than two of them."""
+    """Return the mean of correlations with its t interval, NaN without a spread of them."""
     if not values:
         return math.nan, math.nan, math.nan
     mean = float(np.mean(values))
-    if len(values) < 2:
+    if len(values) < 2 or max(values) - min(values) < _VANISHES:
         return mean, math.nan, math.nan
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     half_width = student_quantile(confidence, len(values) - 1) * error
@@ -177,7 +179,7 @@ def _decision(facts: Facts, table: pd.DataFrame, regimen: float) -> list[str]:
     if best in apart["test"]:
         text += f"; on test its gain is {_shown(apart['test'][best])}"
     sentences = [f"{text}."]
-    helping = [arm for arm, row in chosen.items() if row["low"] > 0]
+    helping = [arm for arm, row in chosen.items() if row["outcome"] == HIGHER]
     rated = table.groupby("arm")[list(COMPARED)].mean()
     if not helping:
         sentences.append(
@@ -200,10 +202,10 @@ def _decision(facts: Facts, table: pd.DataFrame, regimen: float) -> list[str]:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
+    """Write a gain with the interval that holds for all arms at once, so for the best."""
     value = number(float(row["difference"]), signed=True)
-    if math.isnan(row["low"]):
-        return value
-    return f"{value}, {between(float(row['low']), float(row['high']))}"
+    low, high = float(row["shown_low"]), float(row["shown_high"])
+    return value if math.isnan(low) else f"{value}, {between(low, high)}"
 
 
 def _rank_text(found: Sequence[RankCorrelation]) -> list[str]:

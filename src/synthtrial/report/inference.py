@@ -20,6 +20,7 @@ import pandas as pd
 
 from synthtrial.report.facts import Design, Facts, records
 from synthtrial.report.groups import Group
+from synthtrial.report.same import first_places, said_once
 from synthtrial.report.tables import (
     Results,
     blocks_of,
@@ -103,12 +104,13 @@ def differences_table(
         p_holm (corrected over regimens, targets and classes as well: what decides ``outcome``),
         questions (families that are corrected for), outcome
         (``higher``, ``lower``, ``equal``: surely smaller than the margin, ``unclear``,
-        ``untested``), not_worse (whether it is surely not worse by the margin, all questions
-        counted), p_not_worse, p_equivalent (one-sided tests against the margin), effect_size,
-        effect_low, effect_high (in units of the spread of the difference between blocks),
-        detectable (the smallest difference that so many blocks find four times in five), blocks,
-        unit (``draw`` or ``replicate``), higher_in (blocks), n (replicates), spread, varies_with,
-        stamps (of either arm).
+        ``untested``; of classes that are of no interest, which only files have, by its own p value,
+        as nothing of them is corrected), not_worse (whether it is surely not worse by the margin,
+        all questions counted), p_not_worse, p_equivalent (one-sided tests against the margin),
+        effect_size, effect_low, effect_high (in units of the spread of the difference between
+        blocks), detectable (the smallest difference that so many blocks find four times in five),
+        blocks, unit (``draw`` or ``replicate``), higher_in (blocks), n (replicates), spread,
+        varies_with, stamps (of either arm).
     """
     design = facts.design
     stamps = cell_stamps(facts)
@@ -137,7 +139,6 @@ def differences_table(
     return _decided(found_rows, design)
 
 
-_SAME_DIGITS = 12
 _LATER = ("p_holm", "questions", "outcome", "not_worse")
 #: Scopes whose differences are those of scores.
 _SCORES = ("overall", "minority", "class", "all", "majority")
@@ -303,8 +304,10 @@ def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     family = np.where(table.baseline == design.baseline, family, "rivals")
     family = np.where(table.role == PRIMARY, PRIMARY, family)
     shown = [_is_shown(design, row["scope"], row["class_name"]) for row in records(table)]
+    first_N = first_places(table, design)  # what goes by two names is one question
+    once = np.array(shown, dtype=bool) & (first_N == np.arange(len(table)))
     for name in set(family):
-        mine = (family == name) & np.array(shown, dtype=bool)
+        mine = (family == name) & once
         place = ("regimen", "scope", "class_name")
         asked = list(zip(*(table[column][mine] for column in place), strict=True))
         table.loc[mine, "questions"] = len(set(asked))
@@ -324,25 +327,7 @@ def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     rows = records(table)
     table["outcome"] = [outcome_of(row, alpha, design.margin) for row in rows]
     table["not_worse"] = [_is_not_worse(row, alpha, design.margin) for row in rows]
-    return table[COLUMNS]
-
-
-def as_decided(table: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
-    """Take over what is decided of the same difference elsewhere, so that it is called one thing.
-
-    Args:
-        table: of :func:`differences_table`, of other targets.
-        whole: of the same, of the study's own ones.
-    """
-    keys, values = ["regimen", "arm", "baseline"], ["difference", "standard_error"]
-    decided = ["p_holm", "questions", "outcome", "not_worse", "role", "shown_low", "shown_high"]
-    same = table[[*keys, *values]].round(_SAME_DIGITS)
-    there = whole[[*keys, *values]].round(_SAME_DIGITS).assign(place=whole.index)
-    place = same.merge(there.drop_duplicates([*keys, *values]), how="left").place
-    known = place.notna().to_numpy()
-    table = table.copy()
-    table.loc[known, decided] = whole.loc[place[known], decided].to_numpy()
-    return table
+    return said_once(table[COLUMNS], first_N)
 
 
 #: One-sided tests against the margin, and the columns of what they are once corrected.
@@ -369,10 +354,11 @@ def outcome_of(row: dict[str, Any], alpha: float, margin: float | None) -> str:
         return UNTESTED
     p = row["p_value"] if math.isnan(row["p_holm"]) else row["p_holm"]
     if math.isnan(p):  # all blocks differ by the very same amount
+        if row["blocks"] < OWN_FROM:  # of two blocks it may be chance
+            return UNTESTED
         if row["difference"] == 0:
             return EQUAL if row["scope"] in _SCORES else UNCLEAR
-        enough = row["blocks"] >= OWN_FROM  # of two blocks it may be chance
-        return sign_of(row["low"], row["high"]) if enough else UNTESTED
+        return sign_of(row["low"], row["high"])
     if p < alpha:
         return HIGHER if row["difference"] > 0 else LOWER
     equal = row["p_equivalent"] if math.isnan(row["equal_holm"]) else row["equal_holm"]

@@ -38,7 +38,14 @@ def with_looks(design: Design, target: Target | None) -> Design:
 def _look_sentences(looks: Sequence[Look]) -> list[str]:
     raised = [look for look in looks if look.after > look.before and "--until" not in look.by]
     fewer = [look for look in looks if look.after < look.before]
+    rules = list(dict.fromkeys(look.by for look in looks if "--until" in look.by))
     found = []
+    if len(rules) > 1:
+        found.append(
+            f"The rule was given anew after results could be seen ({', then '.join(rules)}): that "
+            "keeps the coverage only where it had nothing to do with the results. Who asks for "
+            "more until an interval clears zero finds it clear too often."
+        )
     if raised:
         found.append(
             f"The number of replicates was raised from {_steps(raised)} after results could be "

@@ -9,6 +9,7 @@ from synthtrial.report.facts import DASH, MINUS
 
 _DIGITS = 3
 _MOST_DIGITS = 6
+_FAR = 1.5
 
 
 def number(value: float, *, signed: bool = False) -> str:
@@ -55,7 +56,8 @@ def axis_reach(points: Sequence[float], ends: Sequence[float]) -> float:
     seen = max((abs(point) for point in points if not math.isnan(point)), default=0.0)
     if not far:
         return seen or 0.1
-    return min(far[-1], max(3.0 * far[len(far) // 2], 1.2 * seen)) or 0.1
+    enough = max(3.0 * far[len(far) // 2], 1.2 * seen)
+    return (enough if far[-1] > _FAR * enough else far[-1]) or 0.1
 
 
 def p_value(value: float) -> str:

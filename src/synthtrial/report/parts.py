@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report import beside, claim, gain, gaps, inference, sides, tables
+from synthtrial.report import beside, claim, gain, gaps, inference, same, sides, tables
 from synthtrial.report.cams import maps_table
 from synthtrial.report.claim_figure import MOST_CLASSES, gain_panels
 from synthtrial.report.facts import TIMES, Facts, count_text, listing
@@ -62,7 +62,7 @@ def _side_tables(facts: Facts, differences: pd.DataFrame) -> dict[str, pd.DataFr
         return {}
     found = {
         "sides": tables.results_table(facts, table),
-        "sides-differences": inference.as_decided(
+        "sides-differences": same.as_decided(
             inference.differences_table(facts, table), differences
         ),
     }

@@ -191,14 +191,18 @@ class Optimism:
     Attributes:
         mean: of the cells' gaps.
         cells: how many.
-        interval: of the mean; None where there is but one group.
+        interval: of the mean; None where there is but one group, or several draws.
         unit: what the interval is over, with its number.
+        first_draw: whether the grid ran on the first of several draws. What is special about that
+            one is in all gaps alike, so that cells are no independent evidence, nor are training
+            sets.
     """
 
     mean: float
     cells: int
     interval: Interval | None
     unit: str
+    first_draw: bool = False
 
 
 def optimism(facts: Facts, configurations: pd.DataFrame) -> Optimism | None:
@@ -217,8 +221,9 @@ def optimism(facts: Facts, configurations: pd.DataFrame) -> Optimism | None:
     unit = count_text(len(groups), "training set")
     if len(groups) < _ENOUGH_REGIMENS:
         groups, unit = [np.array([gap]) for gap in gaps], count_text(len(gaps), "cell")
-    found = clustered_mean(groups, facts.design.confidence)
-    return Optimism(float(gaps.mean()), len(gaps), found, unit)
+    several = facts.design.draws > 1
+    found = None if several else clustered_mean(groups, facts.design.confidence)
+    return Optimism(float(gaps.mean()), len(gaps), found, unit, several)
 
 
 def optimism_text(found: Optimism | None) -> str:
@@ -231,6 +236,11 @@ def optimism_text(found: Optimism | None) -> str:
     if found.interval is not None:
         ends = between(found.interval.low, found.interval.high)
         text += f" ({100 * found.interval.confidence:g} % interval {ends}, over {found.unit})"
+    if found.first_draw:
+        text += (
+            "; the grid ran on the first draw alone, and what is special about that is in this "
+            "number too, so it has no interval"
+        )
     return text
 
 

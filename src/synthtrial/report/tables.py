@@ -11,6 +11,7 @@ each class.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from synthtrial.report.facts import TERMINAL, Design, Facts
 from synthtrial.report.groups import Group, by_column, by_target
 from synthtrial.stats.assumptions import brown_forsythe
 from synthtrial.stats.blocks import BlockTable, block_table
-from synthtrial.stats.pooled import interval, pooled_variance
+from synthtrial.stats.pooled import interval, pooled_variance, shared_df
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,7 +141,8 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
     """Return mean and pooled interval of every cell and target.
 
     Each arm is a group of what is independent: of replicates or, where several share a draw, of the
-    means of these draws. The variance is pooled over the arms of one regimen and target; whether
+    means of these draws. The variance is pooled over the arms of one regimen and target; where arms
+    share draws it has fewer degrees of freedom than as many independent groups. Whether
     these have one spread is tested (Brown and Forsythe), and each mean has the interval from its
     own spread beside it.
 
@@ -154,8 +156,11 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
     stamps = cell_stamps(facts)
     rows = []
     for group in groups_of(facts, results):
-        values, sizes = blocks_of(group, facts.design).by_arm, group.sizes
+        table, sizes = blocks_of(group, facts.design), group.sizes
+        values = table.by_arm
         pooled = pooled_variance(list(values.values()))
+        if table.unit == "draw":  # arms go up and down with the draws that they share
+            pooled = dataclasses.replace(pooled, df=shared_df(table.values_BA))
         spread_p = brown_forsythe(list(values.values())).p_value
         denied = {arm.name for arm in facts.design.arms if arm.original}
         rivals = {arm: scores for arm, scores in values.items() if arm not in denied} or values

@@ -77,6 +77,7 @@ class CellView:
         mark: ``best``, ``higher``, ``lower``, ``unclear`` or ``untested``.
         symbol: the mark for those who do not see colours.
         n, df: replicates and degrees of freedom.
+        own: the interval of a mean from its arm's own spread, where the arms' spreads differ.
     """
 
     value: str
@@ -85,6 +86,7 @@ class CellView:
     symbol: str
     n: int
     df: int
+    own: str = ""
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,7 @@ def _mean_cell(row: Mapping[str, object]) -> CellView:
     best = bool(row["best"])
     interval = between(low, high, signed=False, unknown=_NO_INTERVAL)
     spread_p, own_low, own_high = _floats(row, "spread_p", "own_low", "own_high")
-    if spread_p < UNLIKE and not math.isnan(own_low):
-        interval += f" † {between(own_low, own_high, signed=False)}"
+    unlike = spread_p < UNLIKE and not math.isnan(own_low)
     return CellView(
         number(_floats(row, "mean")[0]),
         interval,
@@ -247,6 +248,7 @@ def _mean_cell(row: Mapping[str, object]) -> CellView:
         "★" if best else "",
         int(n),
         int(df),
+        f"† {between(own_low, own_high, signed=False)}" if unlike else "",
     )
 
 
@@ -295,7 +297,7 @@ def answer_view(
             )
         )
     cut = any(abs(end) > reach for end in ends)
-    return lines, f"±{reach:.2f}{', where longer intervals are cut' if cut else ''}"
+    return lines, f"±{reach:.2f}{' (longer intervals are cut)' if cut else ''}"
 
 
 def _than(versus: Versus, baseline: str) -> str:

@@ -80,6 +80,40 @@ def pooled_variance(groups: Sequence[ArrayLike]) -> Pooled:
     return Pooled(variance=squares / df if df else math.nan, df=df, n_groups=n_groups)
 
 
+def shared_df(values_BA: ArrayLike) -> int:
+    """Return the degrees of freedom of the variance pooled over groups that share their rows.
+
+    Groups that are measured in the same draws go up and down together, so that the sum of their
+    squares varies more than that of as many independent groups: it is that of fewer degrees of
+    freedom, ``trace(S)^2 / trace(S^2)`` times those of one group, with S the groups' covariance
+    (Satterthwaite, Biometrics Bulletin 2:110-114, 1946; Box, Annals of Mathematical Statistics
+    25:290-302, 1954, theorem 3.1).
+
+    Args:
+        values_BA: one value for each row and group; NaN where there is none.
+
+    Returns:
+        Rounded down; between those of one group, where all go together, and ``sum(n_i - 1)``.
+    """
+    values = np.asarray(values_BA, dtype=np.float64)
+    sizes_A = (~np.isnan(values)).sum(axis=0)
+    values = values[:, sizes_A > 1]
+    whole = values[~np.isnan(values).any(axis=1)]
+    total, groups = int((sizes_A[sizes_A > 1] - 1).sum()), int(values.shape[1])
+    if not groups:
+        return 0
+    least = total // groups
+    if len(whole) < 2:
+        return least
+    centred = whole - whole.mean(axis=0)
+    product_AA = centred.T @ centred
+    squares = float((product_AA**2).sum())
+    if squares <= 0.0:
+        return least
+    share = float(np.trace(product_AA)) ** 2 / squares / groups
+    return max(least, min(total, math.floor(total * share * (1.0 + 1e-12))))
+
+
 def interval(mean: float, n: int, pooled: Pooled, confidence: float = 0.95) -> Interval | None:
     """Return the t interval of a group's mean from the pooled variance.
 

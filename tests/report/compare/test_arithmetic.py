@@ -116,6 +116,17 @@ def test_one_pair_is_none(fabricate):
     )
 
 
+def test_of_several_draws_one_that_both_have_finished_is_one_pair(fabricate):
+    """Its replicates share subset and generator, and say nothing of other draws."""
+    first, second = study(fabricate, draws=2), study(fabricate, draws=2, seed=5)
+    for facts in (first, second):
+        facts.trials.loc[facts.trials.draw == 1, "status"] = "failed"
+    found = row(scores_table(first, second, same_seed=True), "gan", 1.0)
+    assert (found.method, found.why) == ("Welch", "only one draw in common")
+    assert (found.unit, found.units) == ("draw", 1)
+    assert math.isnan(found.low)
+
+
 def test_a_study_beside_itself_differs_in_nothing(before):
     table = scores_table(before, before, same_seed=True)
     assert len(table) > 0

@@ -35,7 +35,7 @@ class Row:
         outcome: ``higher``, ``lower``, ``unclear``, ``untested`` or ``equal``.
         symbol, word: for it.
         p_value: as text; empty where there is none.
-        basis: from what: ``6 pairs of draws``, ``Welch, 3 and 6 draws``.
+        basis: from what: ``6 pairs of draws``, ``Welch, 3 or more a side (draw)``.
         stamps: of either cell.
         estimate, ends: the difference and its interval as numbers; NaN where there is none.
     """
@@ -109,7 +109,7 @@ def _row(found: SideBySide, row: Mapping[str, Any], gains: bool) -> Row:
 def _basis(row: Mapping[str, Any]) -> str:
     if row["method"] == PAIRED:
         return count_text(row["units"], f"pair of {row['unit']}s", f"pairs of {row['unit']}s")
-    return f"Welch, {row['n_a']} and {row['n_b']} trials: {row['why']}"
+    return f"Welch, {row['units']} or more a side ({row['unit']}): {row['why']}"
 
 
 def headline(found: SideBySide) -> list[str]:
@@ -128,9 +128,11 @@ def headline(found: SideBySide) -> list[str]:
     parts = [f"{n} {text}" for n, text in ((unsure, "not clear"), (same, "equal")) if n]
     parts += [f"{untested} without an interval"] if untested else []
     rest = f"; {listing(parts)}" if parts else ""
+    chance = (1.0 - found.a.facts.design.confidence) * (len(told) + unsure)
+    alone = f" (by chance alone about {chance:.1g} would)" if told else ""
     lines.append(
         f"Of {count_text(len(rows), 'score')}, {len(told)} differ{'s' if len(told) == 1 else ''} "
-        f"clearly between A and B{rest}."
+        f"clearly between A and B{alone}{rest}."
     )
     changed = [row for row in gains if row.outcome not in (UNCLEAR, UNTESTED, EQUAL)]
     if gains:

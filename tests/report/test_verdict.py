@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthtrial.report import inference, tables, verdict, views
-from synthtrial.report.facts import ArmFacts
+from synthtrial.report.facts import ArmFacts, Primary
 from synthtrial.report.flow import stations
 from synthtrial.report.style import ACCENT
 
@@ -43,7 +43,13 @@ def with_gan(fabricate, **shift):
 def test_a_help_everywhere_is_a_yes(facts):
     found, text = told(facts)
     assert {answer.minority.outcome for answer in found} == {verdict.HIGHER}
-    assert text.startswith("Yes, they helped at every regimen: recall on 8 and 9")
+    assert text.startswith("Exploratory: yes, they helped at every regimen: recall on 8 and 9")
+
+
+def test_what_was_declared_beforehand_is_not_called_exploratory(fabricate):
+    primary = Primary("gan", "minority", "", (0.1, 0.25, 0.5, 1.0))
+    _, text = told(fabricate.study(draws=6, primary=primary))
+    assert text.startswith("Yes, they helped at every regimen")
 
 
 def test_an_interval_that_holds_zero_is_no_clear_effect(fabricate):
@@ -55,12 +61,12 @@ def test_an_interval_that_holds_zero_is_no_clear_effect(fabricate):
 
 def test_harm_is_said_plainly(fabricate):
     _, text = told(with_gan(fabricate, by=(-0.2,) * 4))
-    assert text.startswith("No: the synthetic images made recall on 8 and 9 worse than none")
+    assert text.startswith("Exploratory: no: the synthetic images made recall on 8 and 9 worse")
 
 
 def test_help_here_and_harm_there_depends(fabricate):
     _, text = told(with_gan(fabricate, by=(0.2, 0.0, 0.0, -0.2)))
-    assert text.startswith("It depends")
+    assert text.startswith("Exploratory: it depends")
     assert "raised recall on 8 and 9 at 10 % and lowered it at 100 %" in text
 
 
@@ -110,7 +116,7 @@ def test_an_arm_that_never_finished_gets_no_verdict_and_hides_no_other(fabricate
     trials.loc[(trials.arm == "gan") & (trials.regimen == 0.1), "status"] = "blocked"
     facts = dataclasses.replace(facts, trials=trials)
     _, text = told(facts)
-    assert text.startswith("Yes, they helped at 25 %, 50 % and 100 %")
+    assert text.startswith("Exploratory: yes, they helped at 25 %, 50 % and 100 %")
     assert "At 10 % no scores of both gan and none are there to judge by." in text
     trials.loc[trials.arm == "gan", "status"] = "blocked"
     _, text = told(dataclasses.replace(facts, trials=trials))

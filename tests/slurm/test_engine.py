@@ -68,6 +68,7 @@ class TestSlurmEngine:
         assert engines == {"slurm"}
         assert hosts <= {"node1", "node2"}
 
+    @pytest.mark.faults
     def test_detached_it_goes_on_by_itself(self, slurm, tiny_here, tmp_path):
         overrides = tiny_here()
         said = command("run", "digits", "--engine", "slurm", "--detach", *overrides)
@@ -96,6 +97,7 @@ class TestSlurmEngine:
         command("run", "digits", "--engine", "slurm", *overrides)
         assert set(trained(store).values()) == {1}
 
+    @pytest.mark.faults
     def test_arrays_are_no_larger_than_slurm_allows(
         self, new_slurm, tiny_here, tmp_path, monkeypatch
     ):

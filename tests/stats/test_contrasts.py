@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -163,13 +165,6 @@ def test_one_block_has_an_estimate_and_no_interval():
         assert found.df == 0
 
 
-def test_differences_without_any_spread_have_no_p_value():
-    values = np.arange(8.0)[:, None] + np.array([0.0, 0.25])
-    (found,) = with_baseline(values, ("none", "gan"), "none", spread="own")
-    assert (found.low, found.high) == (0.25, 0.25)
-    assert np.isnan(found.p_value)
-
-
 def test_an_arm_that_shares_no_block_with_the_baseline_is_not_compared():
     values = [[1.0, np.nan, 2.0], [np.nan, 3.0, np.nan]]
     for spread in ("own", "pooled"):
@@ -225,3 +220,15 @@ def test_a_spread_that_is_asked_for_holds_for_arms_that_vary_too():
     assert with_baseline(values, ARMS, "none", spread="pooled", varying=("gan",)) == with_baseline(
         values, ARMS, "none", spread="pooled"
     )
+
+
+def test_blocks_that_all_differ_by_the_same_amount_are_judged_by_their_signs():
+    shared = np.random.default_rng(0).normal(0, 3, (7, 1))
+    values = shared + np.array([0.0, 0.1, 0.3, 0.0])  # rounding leaves no spread but its own
+    found = {c.arm: c for c in with_baseline(values, ARMS, "none", spread="own")}
+    golden = stats.binomtest(7, 7).pvalue
+    for arm in ("gan", "weights"):
+        assert found[arm].p_value == pytest.approx(golden)
+        assert found[arm].p_adjusted == pytest.approx(3 * golden)
+        assert found[arm].low == found[arm].high
+    assert math.isnan(found["oversample"].p_value), "no block differs"

@@ -81,7 +81,7 @@ def prevalences(facts: Facts) -> dict[str, float]:
 
 
 def claims(facts: Facts, results: pd.DataFrame) -> list[ArmClaim]:
-    """Test the central claim for each arm that adds made images.
+    """Test the central claim for each arm that adds made images, and for the declared question's.
 
     Args:
         facts: the study.
@@ -92,7 +92,9 @@ def claims(facts: Facts, results: pd.DataFrame) -> list[ArmClaim]:
     """
     if len(facts.design.regimens) < 2:
         return []
-    return [_claim(facts, results, arm) for arm in facts.design.synthetic_arms]
+    asked = (facts.design.primary.arm,) if facts.design.primary is not None else ()
+    arms = dict.fromkeys((*facts.design.synthetic_arms, *asked))
+    return [_claim(facts, results, arm) for arm in arms]
 
 
 def _claim(facts: Facts, results: pd.DataFrame, arm: str) -> ArmClaim:

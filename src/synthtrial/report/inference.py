@@ -353,12 +353,10 @@ def outcome_of(row: dict[str, Any], alpha: float, margin: float | None) -> str:
     if math.isnan(row["low"]):
         return UNTESTED
     p = row["p_value"] if math.isnan(row["p_holm"]) else row["p_holm"]
-    if math.isnan(p):  # all blocks differ by the very same amount
-        if row["blocks"] < OWN_FROM:  # of two blocks it may be chance
-            return UNTESTED
-        if row["difference"] == 0:
-            return EQUAL if row["scope"] in _SCORES else UNCLEAR
-        return sign_of(row["low"], row["high"])
+    if row["low"] == row["high"] and row["blocks"] < OWN_FROM:  # of two blocks it may be chance
+        return UNTESTED
+    if math.isnan(p):  # no block differs
+        return EQUAL if row["scope"] in _SCORES else UNCLEAR
     if p < alpha:
         return HIGHER if row["difference"] > 0 else LOWER
     equal = row["p_equivalent"] if math.isnan(row["equal_holm"]) else row["equal_holm"]

@@ -130,6 +130,10 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
     for arms in alike.values():  # what is the same of several arms is said once
         mine = [answer for answer in found if answer.arm == arms[0]]
         sentences += _sentences(facts, listing(arms), mine)
+    declared = design.primary is not None and design.primary.arm in design.synthetic_arms
+    told = {answer.minority.outcome for answer in found} & {HIGHER, LOWER}
+    if told and not declared and "LEAKY" not in study_stamps(facts):
+        sentences[0] = f"Exploratory: {sentences[0][0].lower()}{sentences[0][1:]}"
     if "LEAKY" in study_stamps(facts):
         sentences[0] = f"At face value: {sentences[0][0].lower()}{sentences[0][1:]}"
         warning = "These numbers are no evidence: images descend from held-out groups."
@@ -188,9 +192,9 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
     if unclear and (higher or lower):
         words.append(f"At {listing(unclear)} there is no clear difference.")
     if untested:
-        words.append(
-            f"At {listing(untested)} the spread is unknown (one replicate), so no verdict."
-        )
+        one = design.replicates == 1
+        reason = "one replicate" if one else "one block, or few that all agree exactly"
+        words.append(f"At {listing(untested)} the spread is unknown ({reason}), so no verdict.")
     if missing:
         words.append(
             f"At {listing(missing)} no scores of both {arm} and {design.baseline} are there to "

@@ -63,7 +63,8 @@ class Comparison:
         standard_error: of the difference; NaN where ``df`` is 0.
         df: degrees of freedom of that standard error; 0 where fewer than two blocks hold both arms.
         low, high: ends of the t interval of this difference alone; NaN where ``df`` is 0.
-        p_value: two-sided, of no difference; NaN where ``df`` is 0 or the spread vanishes.
+        p_value: two-sided, of no difference; NaN where ``df`` is 0 or no block differs. Where all
+            blocks differ by the very same amount it is that of the sign test.
         joint_low, joint_high: ends of the simultaneous interval: all those of the family hold at
             once with the nominal coverage.
         p_adjusted: of no difference, adjusted for the family (single step).
@@ -219,7 +220,9 @@ def _own(
         ]
     )
     correlation = _correlation(values_BA, arms, pairs)
-    return _finish(pairs, deltas, mean_C, error_C, n_C - 1, correlation, "own", levels)
+    return _finish(
+        pairs, deltas, mean_C, error_C, n_C - 1, correlation, "own", levels, _vanishing(values_BA)
+    )
 
 
 def _correlation(
@@ -277,7 +280,14 @@ def _pooled(
     # What a single block says of two arms has no spread of its own, whatever others have.
     df_C = np.array([fit.df if delta.size > 1 else 0 for delta in deltas], dtype=int)
     error_C = np.where(df_C > 0, error_C, math.nan)
-    return _finish(kept, deltas, mean_C, error_C, df_C, correlation, "pooled", levels)
+    return _finish(
+        kept, deltas, mean_C, error_C, df_C, correlation, "pooled", levels, _vanishing(values_BA)
+    )
+
+
+def _vanishing(values_BA: Floats) -> float:
+    """Return what is nothing beside values of this size: rounding leaves as much."""
+    return _VANISHES * float(np.nanmax(np.abs(values_BA), initial=0.0))
 
 
 def _finish(
@@ -289,7 +299,9 @@ def _finish(
     correlation_CC: Floats,
     spread: Literal["own", "pooled"],
     levels: _Levels,
+    vanishes: float,
 ) -> list[Comparison]:
+    error_C = np.where(error_C <= vanishes, 0.0, error_C)
     known = (df_C > 0) & (error_C > 0)
     critical = math.nan
     p_joint = np.full(len(pairs), math.nan)
@@ -304,6 +316,10 @@ def _finish(
         critical = _critical(largest, levels.joint, int(known.sum()), df_C[known])
         adjusted = _adjusted(largest, t_C, p_alone[known])
         p_joint[known] = np.minimum(adjusted / levels.share, 1.0)
+    agree = (df_C > 0) & (error_C == 0) & (np.abs(mean_C) > vanishes)
+    n_C = np.array([delta.size for delta in deltas], dtype=np.float64)
+    p_alone[agree] = 2.0 ** (1.0 - n_C[agree])
+    p_joint[agree] = np.minimum(p_alone[agree] * len(pairs) / levels.share, 1.0)  # Bonferroni
     found = []
     for place, (arm, baseline) in enumerate(pairs):
         n, df = deltas[place].size, int(df_C[place])

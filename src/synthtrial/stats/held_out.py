@@ -40,7 +40,8 @@ class HeldOutError:
             holds much of their own noise: ``sigma^2 / n`` of how seeds differ from row to row.
         shared: the part that more seeds would not average away; at most ``standard_error``, and
             equal to it with one seed, which cannot tell the two apart.
-        df: degrees of freedom of the variance, at most the groups less one.
+        df: degrees of freedom of the variance, at most the groups less one. Of resamples, which
+            all weigh alike, it is about that: what few groups decide is not seen there.
         n: seeds, or draws of which seeds are averaged.
     """
 

@@ -86,23 +86,6 @@ class Interaction:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What a study says of "most effective with small, significantly imbalanced data".
-
-    Attributes:
-        size: slope of the gain over log10 of the training images, mean over the classes. Negative:
-            the gain shrinks with every tenfold of images.
-        rarity: slope over log10 of the prevalence, mean over the regimens. Negative: the gain is
-            larger for rarer classes.
-        regimens: whether the gain, mean over the classes, is the same in all regimens.
-    """
-
-    size: Trend
-    rarity: Trend
-    regimens: Interaction
-
-
 def trend(gain_BR: ArrayLike, x_R: ArrayLike, confidence: float = 0.95) -> Trend:
     """Fit a slope within each block by least squares and test their mean.
 
@@ -190,38 +173,6 @@ def interaction(gain_BR: ArrayLike) -> Interaction:
         p_uncorrected=float(fdtrc(df_regimens, df_residual, f)),
         n=n,
         dropped=dropped,
-    )
-
-
-def claim(
-    gain_BRK: ArrayLike, images_R: ArrayLike, prevalence_K: ArrayLike, confidence: float = 0.95
-) -> Claim:
-    """Test "most effective with small, significantly imbalanced data" in both its parts.
-
-    Args:
-        gain_BRK: gain in each block, regimen and class; a block with a NaN is left out.
-        images_R: training images of each regimen, before any are added.
-        prevalence_K: share of each class in the training images.
-        confidence: nominal coverage of the intervals.
-
-    Raises:
-        ValueError: shapes do not match, a gain is infinite, or a number of images or a prevalence
-            is not positive.
-    """
-    gain = np.asarray(gain_BRK, dtype=np.float64)
-    images = np.asarray(images_R, dtype=np.float64).ravel()
-    prevalence = np.asarray(prevalence_K, dtype=np.float64).ravel()
-    if gain.ndim != 3 or gain.shape[1:] != (images.size, prevalence.size) or 0 in gain.shape[1:]:
-        raise ValueError(
-            f"gains of shape (blocks, {images.size} regimens, {prevalence.size} classes), "
-            f"at least one of each, got {gain.shape}"
-        )
-    if not (np.all(images > 0) and np.all(prevalence > 0)):
-        raise ValueError(f"images and prevalence are positive, got {images_R!r}, {prevalence_K!r}")
-    return Claim(
-        size=trend(gain.mean(axis=2), np.log10(images), confidence),
-        rarity=trend(gain.mean(axis=1), np.log10(prevalence), confidence),
-        regimens=interaction(gain.mean(axis=2)),
     )
 
 

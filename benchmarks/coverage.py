@@ -2,15 +2,15 @@
 
     python benchmarks/coverage.py [--studies 2000]
 
-How often intervals of 95 % hold the true difference, one and all of a family at once; how often an
-arm that does nothing is called different, in a family (Dunnett) and in a study with many questions
-(Holm); how often arms that differ by the margin are called equivalent; the rule of
-`replicate --until` and the naive one beside it, which looks after each replicate and stops once the
-interval is narrow; and intervals over seeds and test sets. With 2,000 studies the figures
-themselves vary by about .005 (one standard error). What is allowed: .937 to .962 of intervals, .038
-to .063 of families; where an error of at most 5 % is promised, up to .063; where an interval is
-cautious, from .937 on; with fewer studies more. Figures in brackets are of what a report does not
-do, or does not promise.
+How often intervals of 95 % hold the true difference, one and all of a family at once, or the true
+mean of an arm; how often an arm that does nothing is called different, in a family (Dunnett), in a
+study with many questions (Holm) and from the best of several others; how often arms that differ by
+the margin are called equivalent; the rule of `replicate --until` and the naive one beside it, which
+looks after each replicate and stops once the interval is narrow; and intervals over seeds and test
+sets. With 2,000 studies the figures themselves vary by about .005 (one standard error). What is
+allowed: .937 to .962 of intervals, .038 to .063 of families; where an error of at most 5 % is
+promised, up to .063; where an interval is cautious, from .937 on; with fewer studies more. Figures
+in brackets are of what a report does not do, or does not promise.
 """
 
 from __future__ import annotations
@@ -24,11 +24,20 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
-from synthtrial.testing.simulated import SCENARIOS, WHOLE_STUDIES
+from synthtrial.testing.simulated import (
+    MEANS,
+    PRIMARY_QUESTIONS,
+    RIVAL_STUDIES,
+    SCENARIOS,
+    WHOLE_STUDIES,
+)
 from synthtrial.testing.simulated_inference import (
     differences,
     equivalent,
+    mean_interval,
     other_images,
+    picked_rival,
+    primary_question,
     until_narrow,
     whole_study,
 )
@@ -59,6 +68,29 @@ SECTIONS = (
         "a study of 4 regimens x 2 classes: it tells a difference where there is none",
         (("Dunnett, Holm", AT_MOST), ("no Holm", ANY)),
         {name: partial(whole_study, each) for name, each in WHOLE_STUDIES.items()},
+    ),
+    Section(
+        "the primary question at 4 regimens: it tells a difference where there is none",
+        (("Holm", AT_MOST), ("no Holm", ANY)),
+        {name: partial(primary_question, each) for name, each in PRIMARY_QUESTIONS.items()},
+    ),
+    Section(
+        "2 arms with made images against the best of 3 without, where no arm does anything",
+        (("all pairs", AT_MOST), ("picked pair", ANY)),
+        {name: partial(picked_rival, each) for name, each in RIVAL_STUDIES.items()},
+    ),
+    Section(
+        "the mean of an arm, of the pooled spread of arms that share draws",
+        (("shared df", AT_LEAST), ("summed df", ANY), ("own spread", COVERAGE)),
+        {name: partial(mean_interval, each) for name, each in MEANS.items()},
+    ),
+    Section(
+        "the same of an arm whose generators differ, so that the pooled spread is not its own",
+        (("shared df", ANY), ("summed df", ANY), ("own spread", COVERAGE)),
+        {
+            name: partial(mean_interval, SCENARIOS[name], arm="gan")
+            for name in ("a generator each", "three draws, generators differ")
+        },
     ),
     Section(
         "called equivalent",

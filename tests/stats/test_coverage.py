@@ -13,11 +13,20 @@ import numpy as np
 import pytest
 
 from synthtrial.stats.sequential import blocks_needed, stein_interval
-from synthtrial.testing.simulated import SCENARIOS, WHOLE_STUDIES
+from synthtrial.testing.simulated import (
+    MEANS,
+    PRIMARY_QUESTIONS,
+    RIVAL_STUDIES,
+    SCENARIOS,
+    WHOLE_STUDIES,
+)
 from synthtrial.testing.simulated_inference import (
     differences,
     equivalent,
+    mean_interval,
     other_images,
+    picked_rival,
+    primary_question,
     until_narrow,
     whole_study,
 )
@@ -60,6 +69,38 @@ def test_a_study_whose_questions_are_one_errs_as_often_as_its_family():
     one = dataclasses.replace(WHOLE_STUDIES["3 draws, no arm does anything"], regimens=1, targets=1)
     found = whole_study(one, 600, seed=7)
     assert found.corrected == found.uncorrected == pytest.approx(0.05, abs=reach(0.05, 600))
+
+
+@pytest.mark.parametrize("name", list(PRIMARY_QUESTIONS))
+def test_the_primary_question_errs_as_seldom_as_it_says_over_its_regimens(name):
+    found = primary_question(PRIMARY_QUESTIONS[name], 600, seed=7)
+    assert found.corrected == pytest.approx(0.05, abs=reach(0.05, 600))
+    idle = 2 if "helps" in name else 4
+    once = 1 - 0.95**idle  # of so many independent questions at 5 % each
+    assert found.uncorrected == pytest.approx(once, abs=reach(once, 600))
+
+
+@pytest.mark.parametrize("name", list(RIVAL_STUDIES))
+def test_the_best_rival_may_be_picked_by_its_scores(name):
+    found = picked_rival(RIVAL_STUDIES[name], STUDIES, seed=7)
+    assert 0 < found.corrected < 0.05 + reach(0.05, STUDIES)
+    assert found.uncorrected > max(0.05, 2 * found.corrected), "by the picked pair alone, too often"
+
+
+@pytest.mark.parametrize("name", list(MEANS))
+def test_intervals_of_means_hold_them_at_least_as_often_as_they_say(name):
+    found = mean_interval(MEANS[name], 1000, seed=7)
+    assert 0.95 - reach(0.95, 1000) < found.shared < 0.985
+    assert found.summed <= found.shared
+    assert found.own == pytest.approx(0.95, abs=reach(0.95, 1000))
+    if name.startswith("3 draws"):
+        assert found.summed < 0.91, "arms that share draws are no independent groups"
+
+
+def test_the_mean_of_an_arm_whose_generators_differ_needs_its_own_spread():
+    found = mean_interval(SCENARIOS["a generator each"], 1000, seed=7, arm="gan")
+    assert found.own == pytest.approx(0.95, abs=reach(0.95, 1000))
+    assert found.shared < 0.95 - reach(0.95, 1000)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,20 @@ def test_the_only_generator_of_a_study_is_a_part_of_its_truth():
     assert (simulation.varying, SCENARIOS["several generators"].varying) == ((), ("gan",))
 
 
+def test_each_arm_with_made_images_has_generators_of_its_own():
+    arms = ("none", "gan", "standard", "class_weights", "gan2")
+    made = {"arms": arms, "made": ("gan", "gan2"), "generator_deviation": 0.5}
+    table, _ = Simulation(4000, 4000, **made).run(np.random.default_rng(5))
+    delta_BA = table.values_BA - table.values_BA[:, :1]
+    assert delta_BA.std(axis=0)[[1, 2, 3, 4]] == pytest.approx([0.5, 0.028, 0.028, 0.5], rel=0.05)
+    assert np.corrcoef(delta_BA[:, 1], delta_BA[:, 4])[0, 1] == pytest.approx(0.0, abs=0.05)
+    table, truth = Simulation(1, 20_000, **made).run(np.random.default_rng(6))
+    assert table.values_BA.mean(axis=0) - table.values_BA[:, 0].mean() == pytest.approx(
+        [truth[arm] for arm in arms], abs=0.001
+    )
+    assert abs(truth["gan"] - truth["gan2"]) > 0.05
+
+
 def test_targets_of_a_training_go_together_and_its_regimens_do_not():
     whole = WholeStudy(
         SCENARIOS["a generator each"], regimens=2, helped_arms=("gan",), helped_regimens=1

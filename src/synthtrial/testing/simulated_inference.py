@@ -19,6 +19,7 @@ from synthtrial.stats.group_bootstrap import bootstrap_rows, deviations, group_w
 from synthtrial.stats.held_out import combine, held_out_error
 from synthtrial.stats.influence import Influence, auc_influence, grouping
 from synthtrial.stats.multiplicity import holm
+from synthtrial.stats.pooled import interval, pooled_variance, shared_df
 from synthtrial.stats.power import interval_width
 from synthtrial.stats.sequential import LEAST_FIRST, blocks_needed, stein_interval
 from synthtrial.testing.simulated import Simulation, WholeStudy
@@ -45,6 +46,32 @@ class StudyError(NamedTuple):
 
     corrected: float
     uncorrected: float
+
+
+class PickedRival(NamedTuple):
+    """Shares of studies that tell an arm from the best rival: by the family of all pairs, by one.
+
+    Attributes:
+        corrected: by the p value that is adjusted for all pairs of such an arm and a rival.
+        uncorrected: by that of the picked pair alone, as if nothing had been picked.
+    """
+
+    corrected: float
+    uncorrected: float
+
+
+class MeanInterval(NamedTuple):
+    """Shares of intervals of a mean that hold it.
+
+    Attributes:
+        shared: with the degrees of freedom that arms which share draws have.
+        summed: with those of as many arms that share nothing.
+        own: from the arm's own spread, which stands beside the pooled one where spreads are unlike.
+    """
+
+    shared: float
+    summed: float
+    own: float
 
 
 class Equivalent(NamedTuple):
@@ -108,6 +135,61 @@ def whole_study(simulation: WholeStudy, studies: int, seed: int) -> StudyError:
             places += [(regimen, target)] * len(found)
             idle += [not simulation.helps(regimen, c.arm) for c in found]
         alarms += bool(holm(p_values, places)[idle].min() < _ALPHA)
+        uncorrected += bool(np.array(p_values)[idle].min() < _ALPHA)
+    return StudyError(alarms / studies, uncorrected / studies)
+
+
+def picked_rival(simulation: Simulation, studies: int, seed: int) -> PickedRival:
+    """Tell arms with made images from the best of the others, where no arm does anything."""
+    random = np.random.default_rng(seed)
+    rivals = [arm for arm in simulation.arms if arm not in simulation.made]
+    pairs = [(arm, rival) for arm in simulation.made for rival in rivals]
+    told = np.zeros(2)
+    for _ in range(studies):
+        table, truth = simulation.run(random)
+        moved_BA = table.values_BA - np.array([truth[arm] for arm in table.arms])
+        mean = dict(zip(table.arms, moved_BA.mean(axis=0), strict=True))
+        best = max(rivals, key=lambda arm: mean[arm])
+        found = compare(moved_BA, table.arms, pairs, varying=simulation.varying)
+        picked = [c for c in found if c.baseline == best]
+        told += (
+            min(c.p_adjusted for c in picked) < _ALPHA,
+            min(c.p_value for c in picked) < _ALPHA,
+        )
+    return PickedRival(*(told / studies))
+
+
+def mean_interval(
+    simulation: Simulation, studies: int, seed: int, arm: str = "none"
+) -> MeanInterval:
+    """Estimate the mean of an arm over all draws with its pooled interval."""
+    random = np.random.default_rng(seed)
+    held = np.zeros(3)
+    for _ in range(studies):
+        table, _ = simulation.run(random)
+        values_B = table.by_arm[arm]
+        summed = pooled_variance(list(table.by_arm.values()))
+        shared = dataclasses.replace(summed, df=shared_df(table.values_BA))
+        pools = (shared, summed, pooled_variance([values_B]))
+        found = [interval(float(values_B.mean()), values_B.size, pool) for pool in pools]
+        truth = simulation.effects[table.arms.index(arm)]
+        held += [each is not None and each.low <= truth <= each.high for each in found]
+    return MeanInterval(*(held / studies))
+
+
+def primary_question(simulation: WholeStudy, studies: int, seed: int) -> StudyError:
+    """Ask the primary question alone, whether ``gan`` differs from ``none``, in each regimen."""
+    random = np.random.default_rng(seed)
+    alarms = uncorrected = 0
+    for _ in range(studies):
+        p_values, idle = [], []
+        for regimen, _, values_BA in simulation.run(random):
+            (found,) = compare(
+                values_BA, simulation.arms, [("gan", "none")], varying=simulation.each.varying
+            )
+            p_values.append(found.p_value)
+            idle.append(not simulation.helps(regimen, "gan"))
+        alarms += bool(holm(p_values)[idle].min() < _ALPHA)
         uncorrected += bool(np.array(p_values)[idle].min() < _ALPHA)
     return StudyError(alarms / studies, uncorrected / studies)
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -41,9 +42,15 @@ def tiny(tmp_path: Path):
     return make
 
 
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
 @pytest.fixture
 def verb(monkeypatch, capsys):
-    """Run a verb here; return its exit status, output and errors."""
+    """Run a verb in this process, as the console script does."""
     from synthtrial import cli
 
     def run(*arguments):
@@ -51,7 +58,7 @@ def verb(monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             cli.main()
         captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
+        return Ran(stop.value.code, captured.out, captured.err)
 
     return run
 

@@ -23,6 +23,7 @@ from synthtrial.store.artifacts import Store, open_store
 from synthtrial.store.attempts import hold
 from synthtrial.store.files import storage_errors, write_file
 from synthtrial.store.records import RecordWriter, compact, seal_abandoned
+from synthtrial.store.root import snapshot_file
 from synthtrial.study import Study, load
 from synthtrial.targets import remember_run
 from synthtrial.tasks import Task
@@ -133,7 +134,7 @@ def advance_in_job(folder: str, root: str, digest: str, where: Mapping[str, str]
     from synthtrial.report.page import write_report
 
     store = open_store(Path(root), create=False)
-    study = load(store.root / "studies" / f"{digest}.yaml")
+    study = load(snapshot_file(store, digest))
     subs.end(subs.read_submission(Path(folder)), [])  # whatever comes of it, it is over with this
     with RunProgress(Console(highlight=False, soft_wrap=True, markup=False)) as progress:
         plan, following = advance(study, store, progress, where)
@@ -204,7 +205,7 @@ def run_one(study: Study, store: Store, id_: str) -> Task:
 
 def keep_snapshot(study: Study, store: Store) -> None:
     """Keep the settings as they were run, for workers and for `plan --why`."""
-    path = store.root / "studies" / f"{study.digest}.yaml"
+    path = snapshot_file(store, study.digest)
     with storage_errors(store.root):
         if path.exists():
             os.utime(path)

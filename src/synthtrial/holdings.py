@@ -1,25 +1,67 @@
-"""What of a store belongs to which study: what may not be deleted, and what an archive takes."""
+"""Which study is meant, and what of a store is its: may not be deleted, and goes into archives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from synthtrial.data.imported import IMPORTED, describe_as_imported
 from synthtrial.errors import ConfigError, StoreError
 from synthtrial.identity import canonical_json
 from synthtrial.plan import Plan, build
-from synthtrial.store.artifacts import Store, exists
+from synthtrial.store.artifacts import Store, exists, open_store
 from synthtrial.store.files import entries
 from synthtrial.store.maintenance import with_inputs
-from synthtrial.store.transfer.exporting import STUDIES, Contents, everything
+from synthtrial.store.root import STUDIES, snapshot_files
+from synthtrial.store.transfer.exporting import Contents, everything
 from synthtrial.study import Study, load
-from synthtrial.targets import target_file, with_target
+from synthtrial.targets import SUFFIX, target_file, with_target
 from synthtrial.tasks import ARTIFACT_KINDS
 from synthtrial.upstream import prepare_task
 
-_STUDY, _TARGET = ".yaml", ".replicates.json"
+
+def locate(given: str, overrides: Sequence[str] = ()) -> tuple[Study, Store]:
+    """Find a study, taken to the replicates that were asked for, and its store.
+
+    Args:
+        given: ``STUDY`` or ``STUDY@STORE``. With a store, the study is the one of this name that
+            ran there last, as it was set then, or the one whose digest begins so; else it is a
+            file or a shipped study as for every other verb.
+        overrides: of settings.
+
+    Raises:
+        ConfigError: no such study.
+        StoreError: no such store.
+    """
+    words, _, place = (given, "", "") if Path(given).is_file() else given.partition("@")
+    if place:
+        store = open_store(Path(place), create=False)
+        study = load(_kept(store, words) or words, [*overrides, f"store.path={store.root}"])
+    else:
+        study = load(words, overrides)
+        if not study.store_path.exists():
+            raise StoreError(
+                f"there is no store at {study.settings.store.path}; name the one that has the "
+                f"results of {words}: '{words}@STORE'"
+            )
+        store = open_store(study.store_path, create=False)
+    return with_target(study, store), store
+
+
+def _kept(store: Store, words: str) -> Path | None:
+    """Return the newest snapshot in the store of a study of this name, or with this digest."""
+    for path, study in studies_in(store):
+        if study.name == words or (len(words) > 3 and path.stem.startswith(words)):
+            return path
+    return None
+
+
+def studies_in(store: Store) -> Iterator[tuple[Path, Study]]:
+    """Yield snapshots and studies that ran in a store, the last one first, if they still load."""
+    for path in snapshot_files(store):
+        with suppress(ConfigError):
+            yield path, load(path)
 
 
 def artifacts_of(plan: Plan) -> set[tuple[str, str]]:
@@ -36,7 +78,7 @@ def artifacts_in_use(store: Store, study: Study) -> set[tuple[str, str]]:
         ConfigError: a study that ran here can no longer be read, so that what it uses is unknown.
     """
     used = artifacts_of(build(study, store))
-    for path in entries(store.root / STUDIES, _STUDY):
+    for path in snapshot_files(store):
         with _must_be_readable(path):
             used |= artifacts_of(build(with_target(load(path), store), store))
     return used
@@ -73,10 +115,10 @@ def contents_of_store(store: Store, *, keep_ids: bool) -> Contents:
         ConfigError: a study that ran here can no longer be read.
         StoreError: a dataset cannot be described without its files.
     """
-    folder = store.root / STUDIES
-    studies = {path.name: path.read_bytes() for path in entries(folder, _TARGET)}
+    targets = entries(store.root / STUDIES, SUFFIX)
+    studies = {path.name: path.read_bytes() for path in targets}
     names = set()
-    for path in entries(folder, _STUDY):
+    for path in snapshot_files(store):
         with _must_be_readable(path):
             study = load(path)
         names.add(study.name)

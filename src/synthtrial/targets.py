@@ -26,11 +26,12 @@ from synthtrial.errors import ConfigError, StoreError, SynthtrialError
 from synthtrial.identity import digest, non_default
 from synthtrial.plan import Plan, build
 from synthtrial.store.artifacts import Store
-from synthtrial.store.files import entries, storage_errors, write_file
+from synthtrial.store.files import storage_errors, write_file
+from synthtrial.store.root import STUDIES, snapshot_files
 from synthtrial.study import Study, load
 from synthtrial.upstream import split_identity
 
-_SUFFIX = ".replicates.json"
+SUFFIX = ".replicates.json"
 #: Sections of a study that change nothing of what is measured.
 _ASIDE = ("description", "engine", "store", "statistics", "cams", "allow_leakage")
 
@@ -134,7 +135,7 @@ def target_file(study: Study, store: Store) -> Path:
     Where there is none with the study's key, but one with its name alone, as they once were, it is
     that one.
     """
-    mine, by_name = _own_file(study, store), store.root / "studies" / f"{study.name}{_SUFFIX}"
+    mine, by_name = _own_file(study, store), store.root / STUDIES / f"{study.name}{SUFFIX}"
     return by_name if by_name.exists() and not mine.exists() else mine
 
 
@@ -311,7 +312,7 @@ def _ran_before(study: Study, store: Store) -> int:
     Runs have not always been remembered in the file.
     """
     found, key = 0, study_key(study)
-    for path in entries(store.root / "studies", ".yaml"):
+    for path in snapshot_files(store):
         with suppress(SynthtrialError, OSError, ValueError):  # not readable here: another study
             name = path.read_text().partition("\n")[0]  # the whole takes a while to read
             if path.stem == study.digest or study.name not in name:
@@ -347,7 +348,7 @@ def _write(study: Study, store: Store, known: Target, target: Target) -> None:
 
 
 def _own_file(study: Study, store: Store) -> Path:
-    return store.root / "studies" / f"{study.name}-{study_key(study)}{_SUFFIX}"
+    return store.root / STUDIES / f"{study.name}-{study_key(study)}{SUFFIX}"
 
 
 def _with_replicates(study: Study, replicates: int) -> Study:

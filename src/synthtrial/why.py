@@ -10,6 +10,7 @@ from synthtrial.errors import ConfigError
 from synthtrial.identity import canonical_json
 from synthtrial.plan import Plan, build
 from synthtrial.store.artifacts import Store
+from synthtrial.store.root import snapshot_files
 from synthtrial.study import Study, load
 from synthtrial.tasks import Task, same_task
 
@@ -41,8 +42,7 @@ def reasons(plan: Plan, store: Store) -> dict[tuple[str, str], int]:
 
 def _previous(study: Study, store: Store) -> Plan | None:
     """Return the plan of the newest other snapshot of this study, or of its own where it ran."""
-    folder = store.root / "studies"
-    paths = sorted(folder.glob("*.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    paths = snapshot_files(store)
     mine = [path for path in paths if path.stem == study.digest]
     for path in [*(path for path in paths if path not in mine), *mine]:
         try:

@@ -26,7 +26,8 @@ from synthtrial.report.columns import (
     WORK_COLUMNS,
     filled,
 )
-from synthtrial.report.facts import ArmFacts, Design, Facts, Picture, Sheet
+from synthtrial.report.facts import ArmFacts, Design, Facts
+from synthtrial.report.pictures import Picture, Sheet
 
 CLASSES = tuple("0123456789")
 GRID = {

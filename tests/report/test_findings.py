@@ -197,6 +197,16 @@ def test_what_was_declared_is_said_and_what_was_not_as_well(whole):
     assert "exploratory" in text
 
 
+def test_training_sets_that_are_numbers_of_images_are_called_so(whole):
+    asked = dataclasses.replace(whole.design.primary, regimens=(50.0, 2050.0))
+    design = dataclasses.replace(whole.design, primary=asked, regimens=asked.regimens)
+    text = basis.declared_sentences(design)[0]
+    assert "against none, with 50 images and 2,050 images?" in text
+    nothing = inference.differences_table(whole).iloc[:0]
+    first, *_ = findings.findings(dataclasses.replace(whole, design=design), nothing)
+    assert first.sentence.startswith("With 50 images, gan cannot be compared with none")
+
+
 def test_the_basis_says_what_varied_how_often_and_with_what_freedom(whole, differences, fabricate):
     text = basis.basis_text(whole, differences)
     assert "Between draws varied the subset" in text

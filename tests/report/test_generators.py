@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from synthtrial.report import generators
-from synthtrial.report.facts import DASH, Sheet
+from synthtrial.report.facts import DASH
 from synthtrial.report.figures import THIN_LINES
 from synthtrial.report.image_figures import loss_curves
+from synthtrial.report.pictures import Sheet
 
 
 @pytest.fixture(scope="module")

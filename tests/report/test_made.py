@@ -8,8 +8,8 @@ from PIL import Image
 from synthtrial.errors import DamagedArtifactError
 from synthtrial.plan import build
 from synthtrial.report.description import describe
-from synthtrial.report.facts import External
 from synthtrial.report.flow import stations
+from synthtrial.report.pictures import External
 from synthtrial.report.sources import gather
 from synthtrial.report.verdict import study_paragraph
 from synthtrial.store.artifacts import draft, open_store

@@ -14,9 +14,9 @@ from PIL import Image
 
 from synthtrial.errors import StoreError
 from synthtrial.report import tables
-from synthtrial.report.facts import External
 from synthtrial.report.figures import THIN_LINES, learning_curves
 from synthtrial.report.page import write_page
+from synthtrial.report.pictures import External
 from synthtrial.report.style import arm_styles, inline
 from synthtrial.store.locks import lock_path, unlock
 

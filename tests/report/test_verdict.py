@@ -90,7 +90,7 @@ def test_losing_to_a_baseline_that_beats_all_others_is_no_win(fabricate):
     best = "the best arm that makes no images was the baseline itself"
     assert f"At 25 %, 50 % and 100 % {best}." in text
     lines, _ = views.answer_view(facts, found, dict.fromkeys(facts.design.arm_names, ACCENT))
-    thans = [line.findings[-1].than for line in lines]
+    thans = [line.forests[-1].than for line in lines]
     assert thans == ["than class_weights", *["than none, itself the best of them"] * 3]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from synthtrial.store.artifacts import Store
     from synthtrial.store.transfer.exporting import Exported
-    from synthtrial.store.transfer.merging import Imported
+    from synthtrial.store.transfer.merging import Merged
 
 _STORE = "store.path="
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -53,8 +53,7 @@ def export(
     patients and images are hashed, with a random salt that is thrown away, and what may not be
     passed on is left out. To go on with the study elsewhere, use --keep-ids.
     """
-    from synthtrial.holdings import contents_of_store, contents_of_study
-    from synthtrial.report.compare.sides import locate
+    from synthtrial.holdings import contents_of_store, contents_of_study, locate
     from synthtrial.store.transfer.exporting import export_store
     from synthtrial.store.transfer.formats import check_new
     from synthtrial.store.transfer.pseudonyms import new_salt, read_salt
@@ -141,7 +140,9 @@ def import_(file: str, overrides: Sequence[str]) -> None:
     _show_import(console(), store, import_archive(archive, store))
 
 
-def _show_import(screen: Console, store: Store, done: Imported) -> None:
+def _show_import(screen: Console, store: Store, done: Merged) -> None:
+    from synthtrial.store.root import STUDIES
+
     screen.print(
         f"{store.root}: {done.added} artifacts added, {done.present} were there; "
         f"{done.records} records added"
@@ -156,7 +157,7 @@ def _show_import(screen: Console, store: Store, done: Imported) -> None:
     if done.left_out:
         screen.print(f"{len(done.left_out)} files were left out by the export")
     for name in done.studies:
-        snapshot = store.root / "studies" / name
+        snapshot = store.root / STUDIES / name
         command = ["synthtrial", "report", str(snapshot), f"{_STORE}{store.root}"]
         screen.print(f"next: `{shlex.join(command)}`")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Design, Facts, count_text, listing
 from synthtrial.report.inference import PRIMARY
 from synthtrial.report.numbers import number, span
-from synthtrial.report.questions import target_name, targets_of
+from synthtrial.report.questions import target_name, targets_of, training_text
 from synthtrial.report.same import other_names
 
 #: What differs from draw to draw and from replicate to replicate, as the protocol has it.
@@ -28,10 +27,9 @@ def declared_sentences(design: Design) -> list[str]:
         return [_UNDECLARED, *design.looks]
     asked = design.primary
     what = target_name(design, asked.scope, asked.class_name)
-    places = listing([regimen_label(regimen) for regimen in asked.regimens])
     text = (
         f"Declared as the primary question: does {asked.arm} change {what} against "
-        f"{design.baseline}, with {places} of the training images? {margin_text(design)}"
+        f"{design.baseline}, with {training_text(asked.regimens)}? {margin_text(design)}"
     )
     if len(asked.regimens) > 1:
         text += f" It is asked {len(asked.regimens)} times, and corrected for that."
@@ -52,7 +50,7 @@ def margin_text(design: Design) -> str:
 def equal_text(design: Design) -> str:
     """Say what the mark of no difference means."""
     if design.margin is None:
-        return f"the very same in every {'draw' if design.draws > 1 else 'replicate'}"
+        return f"the very same in every {design.unit}"
     return f"surely less than {design.margin:g}"
 
 

@@ -17,7 +17,8 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.errors import DamagedArtifactError
 from synthtrial.plan import Plan
-from synthtrial.report.facts import DASH, MINUS, Picture, count_text
+from synthtrial.report.facts import DASH, MINUS, count_text
+from synthtrial.report.pictures import Picture
 from synthtrial.store.artifacts import Store, mend, read_artifact
 
 PAIRS = {

@@ -103,7 +103,7 @@ def _claim(facts: Facts, results: pd.DataFrame, arm: str) -> ArmClaim:
     scope = "class" if classes else "overall"
     mine = results[(results.scope == scope) & results.arm.isin([arm, design.baseline])]
     mine = mine[mine.class_name.isin(classes or ("",))]
-    unit = "draw" if design.draws > 1 else "replicate"
+    unit = design.unit
     table = mine.pivot_table(
         index=["draw", "replicate", "regimen", "class_name"], columns="arm", values="value"
     ).reindex(columns=[arm, design.baseline])

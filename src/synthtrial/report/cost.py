@@ -17,13 +17,12 @@ import numpy as np
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import DASH, Facts, count_text, listing, records
+from synthtrial.report.facts import DASH, ENDED, Facts, count_text, listing, records
 from synthtrial.report.inference import HIGHER, LOWER, UNTESTED
 from synthtrial.report.numbers import number
 
 #: A point of gain.
 POINT = 0.01
-ENDED = ("done", "stopped", "diverged", "failed")
 PARTS = ("grid", "replicates", "images")
 _WORDS = {
     "reference": "training of a reference classifier",
@@ -47,7 +46,7 @@ def items_table(facts: Facts) -> pd.DataFrame:
     Returns:
         A row for each trial, and for each task and cell that needs it; columns task_id, part
         (``grid``, ``replicates`` or ``images``), kind (``trial`` or that of the task), arm,
-        regimen, ended, cpu_hours and gpu_hours (one of them 0; NaN where it is unknown).
+        regimen, ended, cpu_hours and gpu_hours (one of them 0; NaN where it is unknown), unknown.
     """
     trials, work = facts.trials, facts.work
     known = trials[(trials.device != "") & trials.threads.notna()]
@@ -146,12 +145,13 @@ def cost_table(facts: Facts, items: pd.DataFrame, differences: pd.DataFrame) -> 
         differences: of :func:`inference.differences_table`.
 
     Returns:
-        Columns regimen, arm; of each of ``PARTS`` and the total its cpu_hours, gpu_hours; price of
-        the total (NaN where no price is known), unknown (things that nobody recorded: the sums are
-        then too low), extra_cpu_hours, extra_gpu_hours, extra_price (beyond the baseline's cell),
+        Columns regimen, arm; of each of ``PARTS`` its cpu_hours, gpu_hours and unknown (things that
+        nobody recorded: the sums are then too low); total_cpu_hours, total_gpu_hours, total_price
+        (NaN where no price is known), unknown (in the total), extra_unknown (in it or the
+        baseline's), extra_cpu_hours, extra_gpu_hours, extra_price (beyond the baseline's cell),
         gain (over the baseline in the classes of interest, else overall), low, high,
         per_point_cpu_hours, per_point_gpu_hours, per_point_price (of the extra, for each
-        ``POINT`` of gain; NaN unless the gain's interval lies above zero).
+        ``POINT`` of gain; NaN unless the outcome is ``higher``), outcome.
     """
     design = facts.design
     scope = design.summary_scope

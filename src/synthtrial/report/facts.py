@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -28,12 +27,17 @@ from synthtrial.report.columns import (
     WORK_COLUMNS,
     empty,
 )
+from synthtrial.report.pictures import External, Picture, Sheet
 
 if TYPE_CHECKING:  # it needs what is here
     from synthtrial.report.cams import Maps
 
+#: How a trial ends without a score, by itself.
+UNSCORED = ("diverged", "failed")
+#: A trial in one of these states has run, to its end or not.
+ENDED = ("done", "stopped", *UNSCORED)
 #: A trial in one of these states will not change any more.
-TERMINAL = ("done", "diverged", "stopped", "failed", "blocked")
+TERMINAL = (*ENDED, "blocked")
 
 TIMES, MINUS, DASH = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -78,59 +82,6 @@ class Primary:
     scope: str
     class_name: str
     regimens: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One PNG that holds ``tiles`` equally wide images side by side, without gaps.
-
-    Attributes:
-        path: of the PNG.
-        role: ``real`` or ``synthetic``.
-        class_name: class that the images hold, or were meant to hold.
-        arms: for made images, the arms that use them, comma-separated.
-        regimen: for made images, the regimen they belong to.
-        tiles: number of images in the strip.
-    """
-
-    path: Path
-    role: str
-    class_name: str
-    arms: str = ""
-    regimen: float | None = None
-    tiles: int = 1
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """One PNG of samples of a generator in training, without gaps, a row for each class.
-
-    Attributes:
-        path: of the PNG.
-        place: what the generator was fitted on and, where settings differ, by which.
-        step: of the training.
-        classes: names by row; empty where they are not known.
-    """
-
-    path: Path
-    place: str
-    step: int
-    classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class External:
-    """Images made elsewhere.
-
-    Attributes:
-        table: path of the list of them.
-        declared: who made them how, in the user's words; may be empty.
-        independent: whether it is stated that no image of the dataset had a part in making them.
-    """
-
-    table: str
-    declared: str = ""
-    independent: bool = False
 
 
 @dataclass(frozen=True)
@@ -271,6 +222,11 @@ class Design:
     def metric_of(self, scope: str) -> str:
         """Return the metric of a scope of the tables of results."""
         return self.overall_metric if scope == "overall" else self.class_metric
+
+    @property
+    def unit(self) -> Literal["draw", "replicate"]:
+        """What is independent, a block of the tables: draws, unless all replicates share one."""
+        return "draw" if self.draws > 1 else "replicate"
 
     @property
     def varying_arms(self) -> tuple[str, ...]:

@@ -16,12 +16,11 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report import tables
-from synthtrial.report.facts import Facts, count_text, records
-from synthtrial.report.missing import OUTCOMES, lacking
+from synthtrial.report.facts import ENDED, UNSCORED, Facts, count_text, records
+from synthtrial.report.missing import lacking
 from synthtrial.report.numbers import number, p_text
 from synthtrial.stats.rates import association, wilson_interval, worst_case_mean
 
-ENDED = ("done", "stopped", "diverged", "failed")
 STAGES = {"grid": "Grid", "replicate": "Replicates"}
 
 
@@ -36,7 +35,7 @@ def rates_table(facts: Facts) -> pd.DataFrame:
     if table.empty:
         return table
     ended = table[list(ENDED)].sum(axis=1)
-    for outcome in OUTCOMES:
+    for outcome in UNSCORED:
         ends = [
             wilson_interval(int(count), int(total), facts.design.confidence)
             for count, total in zip(table[outcome], ended, strict=True)
@@ -62,7 +61,7 @@ def associations_table(facts: Facts) -> pd.DataFrame:
     rows = []
     for stage in STAGES:
         mine = trials[trials.stage == stage]
-        for outcome in OUTCOMES:
+        for outcome in UNSCORED:
             bad = (mine.status == outcome).to_numpy()
             for factor, other in (("arm", "regimen"), ("regimen", "arm")):
                 if not bad.any() or mine[factor].nunique() < 2:
@@ -256,7 +255,7 @@ def _rate(row: dict[str, Any] | None) -> RateView:
             f"{row[outcome]} of {ended} {outcome}",
             _percents(row, outcome),
         )
-        for outcome in OUTCOMES
+        for outcome in UNSCORED
         if row[outcome]
     ]
     if row["blocked"]:
@@ -305,17 +304,18 @@ def failure_context(
         found: of :func:`failure_tables`.
     """
     table, status = found["failures"], facts.trials.status
-    flagged, others = association_sentences(
-        found.get("failure-associations", associations_table(facts).iloc[:0])
-    )
+    tests = found.get("failure-associations", associations_table(facts).iloc[:0])
+    flagged, others = association_sentences(tests)
+    of_means, _ = association_sentences(tests[tests.stage == "replicate"])
     worst = found.get("worst-case", worst_case_table(facts, results.iloc[:0]))
     return {
         "failures": failure_view(facts, table),
         "failure_flags": flagged,
+        "failure_flags_of_means": of_means,
         "failure_rest": others,
         "worst_cases": worst_case_sentences(facts, results, worst),
         "sound": sound_sentence(facts, table),
-        "broken": int(status.isin([*OUTCOMES, "blocked"]).sum()),
+        "broken": int(status.isin([*UNSCORED, "blocked"]).sum()),
         "ended": int(status.isin(ENDED).sum()),
         "messages": list(messages(table)),
         "lost": [(label, message[:300]) for label, message in facts.lost],

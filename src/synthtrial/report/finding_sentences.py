@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Design
 from synthtrial.report.inference import EQUAL, HIGHER, LOWER, PRIMARY, UNCLEAR, UNTESTED, sign_of
 from synthtrial.report.numbers import between, number, p_text
-from synthtrial.report.questions import target_name
+from synthtrial.report.questions import target_name, training_text
 
 #: More seeds than this are called "more than", as the estimate of their number is a rough one.
 _MANY = 1000
@@ -31,9 +30,7 @@ def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str
     arm, baseline, outcome = row["arm"], row["baseline"], row["outcome"]
     what = target_name(design, row["scope"], row["class_name"])
     difference = float(row["difference"])
-    place = f"With {regimen_label(row['regimen'])} of the training images"
-    if row["regimen"] > 1:
-        place = f"With {regimen_label(row['regimen'])}"
+    place = f"With {training_text([row['regimen']])}"
     seen = f"{what} was {_apart(difference)} with {baseline}"
     if outcome == UNTESTED:
         enough = max(_ADVISED, design.replicates + _ADVISED // 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,11 +15,9 @@ from synthtrial.report.forest_figure import forest_panels
 from synthtrial.report.held_out import floor_sentence
 from synthtrial.report.inference import PRIMARY
 from synthtrial.report.questions import target_name, targets_of
-from synthtrial.report.style import Panel
+from synthtrial.report.style import Drawn
 from synthtrial.report.tables import Results
-from synthtrial.report.views import SYMBOLS, symbol_of
-
-Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
+from synthtrial.report.views import symbol_of
 
 
 def finding_tables(
@@ -61,7 +59,6 @@ def finding_context(
         "detectable_text": basis.detectable_text(design, shown),
         "floor_text": floor_sentence(facts, *diagnostics.first_target(design)),
         "floor_missing": facts.test_errors_missing,
-        "marks": SYMBOLS,
     }
 
 

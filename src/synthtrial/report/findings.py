@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Design, Facts, records
 from synthtrial.report.finding_sentences import sentence_of, units_of
 from synthtrial.report.inference import (
@@ -27,7 +26,7 @@ from synthtrial.report.inference import (
     UNCLEAR,
     UNTESTED,
 )
-from synthtrial.report.questions import target_name, targets_of
+from synthtrial.report.questions import target_name, targets_of, training_text
 from synthtrial.stats.contrasts import OWN_FROM
 from synthtrial.stats.power import blocks_for_difference, upper_deviation
 
@@ -153,8 +152,8 @@ def _absent(design: Design, regimen: float) -> Finding:
     asked, baseline = design.primary, design.baseline
     what = target_name(design, asked.scope, asked.class_name)
     sentence = (
-        f"With {regimen_label(regimen)} of the training images, {asked.arm} cannot be compared "
-        f"with {baseline} in {what}: no block has scores of both. The results say why."
+        f"With {training_text([regimen])}, {asked.arm} cannot be compared with {baseline} in "
+        f"{what}: no block has scores of both. The results say why."
     )
     return Finding(
         role=PRIMARY,
@@ -168,7 +167,7 @@ def _absent(design: Design, regimen: float) -> Finding:
         verdict=VERDICTS[MISSING],
         sentence=sentence,
         margin=design.margin,
-        unit="draw" if design.draws > 1 else "replicate",
+        unit=design.unit,
     )
 
 

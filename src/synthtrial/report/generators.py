@@ -11,7 +11,8 @@ import pandas as pd
 from PIL import Image
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import DASH, Design, Facts, Sheet, listing
+from synthtrial.report.facts import DASH, Design, Facts, listing
+from synthtrial.report.pictures import Sheet
 
 #: Sheets of a training that are shown, the last one among them.
 SHEETS = 4

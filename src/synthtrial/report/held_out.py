@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import Facts, count_text, listing, records
+from synthtrial.report.facts import Facts, count_text, records
 from synthtrial.report.numbers import number
-from synthtrial.report.verdict import readable
-from synthtrial.stats.held_out import Combined, combine, floor_width
+from synthtrial.report.questions import target_name
+from synthtrial.stats.held_out import combine, floor_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ def with_test_set(facts: Facts, differences: pd.DataFrame) -> pd.DataFrame:
         shared_error (the part that more seeds do not average away), both_error, both_df, both_low,
         both_high (over seeds and test sets), both_holds (what that interval holds, such as
         ``seed and test set``), floor (full width that it cannot go below; unknown with one
-        replicate), test_images and
+        block), test_images and
         test_groups (that the score rests on), test_method. NaN, 0 or empty where the test set's
         part is unknown; ``facts.test_errors_missing`` says why.
     """
@@ -64,25 +64,6 @@ def with_test_set(facts: Facts, differences: pd.DataFrame) -> pd.DataFrame:
     ]
     added = pd.DataFrame(rows, columns=list(ADDED), index=differences.index)
     return pd.concat([differences, added], axis=1)
-
-
-def both_sources(
-    estimate: float,
-    standard_error: float,
-    df: float,
-    test: Mapping[str, Any],
-    confidence: float = 0.95,
-) -> Combined:
-    """Return the interval over seeds and test sets.
-
-    Args:
-        estimate: as a row of differences has it, or a cell's mean.
-        standard_error: over seeds, as that row has it; of a mean ``pooled_sd / sqrt(n)``.
-        df: degrees of freedom, as that row has them.
-        test: the row of ``test_errors`` for the same pair and target; baseline ``""`` for means.
-        confidence: nominal coverage.
-    """
-    return combine(estimate, standard_error, df, test["shared_error"], test["df"], confidence)
 
 
 def floor_sentence(facts: Facts, scope: str, class_name: str = "") -> str:
@@ -107,11 +88,7 @@ def floor_sentence(facts: Facts, scope: str, class_name: str = "") -> str:
     ].sort_values("shared_error", kind="stable")
     if mine.empty:
         return ""
-    what = readable(str(mine.metric.iloc[0]))
-    if scope == "minority":
-        what += f" of {listing(list(design.minority))}"
-    elif class_name:
-        what += f" of {class_name}"
+    what = target_name(design, scope, class_name)
     place = f"this test set ({_rests_on(mine)})"
     seen = mine[mine.shared_error > _SMALLEST]
     if seen.empty:
@@ -150,7 +127,8 @@ def _added(row: Mapping[str, Any], test: Mapping[str, Any] | None, confidence: f
     if test is None:
         return [nan, nan, nan, nan, nan, nan, "", nan, 0, 0, ""]
     df = float(row["df"]) if row["df"] is not None else nan
-    both = both_sources(row["difference"], row["standard_error"], df, test, confidence)
+    seeds = (row["difference"], row["standard_error"], df)
+    both = combine(*seeds, test["shared_error"], test["df"], confidence)
     held = "" if np.isnan(both.low) else f"{row['varies_with'].replace(' and ', ', ')} and test set"
     return [
         test["standard_error"],

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 Place = tuple[str, float, int]  # arm, regimen, replicate
 Target = tuple[str, str]  # scope, class name
-#: Influences of groups, by target, arm and unit (a draw, or a replicate).
-_ELSEWHERE = "The labels of the test images did not travel with this store."
+#: Influences of groups, by target, arm and block (a draw, or a replicate: ``Design.unit``).
 Vectors = dict[Target, dict[str, dict[int, np.ndarray]]]
+
+_ELSEWHERE = "The labels of the test images did not travel with this store."
 
 
 def find_errors(store: Store, plan: Plan, planned: pd.DataFrame, facts: Facts) -> dict[str, Any]:
@@ -79,9 +80,8 @@ def find_errors(store: Store, plan: Plan, planned: pd.DataFrame, facts: Facts) -
     rows: list[tuple[Any, ...]] = []
     for regimen in design.regimens:
         mine = trials[trials.regimen == regimen]
-        unit = "draw" if design.draws > 1 else "replicate"  # as the tables have their blocks
         vectors: Vectors = {}
-        for (arm, number), block in mine.groupby(["arm", unit], sort=False):
+        for (arm, number), block in mine.groupby(["arm", design.unit], sort=False):
             judged = [
                 _targets(design, test, {name: judge(id_) for name, id_ in kept[place].items()})
                 for place in _places(block)
@@ -90,7 +90,7 @@ def find_errors(store: Store, plan: Plan, planned: pd.DataFrame, facts: Facts) -
             for target, vector in _means(judged).items():
                 vectors.setdefault(target, {}).setdefault(str(arm), {})[int(str(number))] = vector
         place_of = (design, test, policies[first])
-        rows += [(regimen, *row) for row in _errors(*place_of, unit, vectors)]
+        rows += [(regimen, *row) for row in _errors(*place_of, vectors)]
     return {
         "test_errors": filled(TEST_ERROR_COLUMNS, rows),
         "test_errors_missing": _what_is_missing(design, slow, len(kept), len(parts), rows),
@@ -159,7 +159,7 @@ def _means(judged: list[dict[Target, np.ndarray]]) -> dict[Target, np.ndarray]:
 
 
 def _errors(
-    design: Design, test: HeldOut, policy: LabelPolicy, unit: str, vectors: Vectors
+    design: Design, test: HeldOut, policy: LabelPolicy, vectors: Vectors
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of one regimen: of each arm's own mean, and of each pair in both orders."""
     for target in _ordered(design, vectors):
@@ -179,7 +179,7 @@ def _errors(
                 sums_UG -= np.stack([by_arm[other][u] for u in units])
             error = held_out_error(sums_UG.T, groups)
             numbers = (error.standard_error, error.shared, error.df, groups, images, error.n)
-            about = (scope, name, metric, *numbers, unit, test.method(metric))
+            about = (scope, name, metric, *numbers, design.unit, test.method(metric))
             yield (arm, other, *about)
             if other:
                 yield (other, arm, *about)

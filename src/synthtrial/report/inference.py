@@ -234,17 +234,12 @@ def _by_rule(found: Comparison, table: BlockTable, pilot: int) -> Comparison:
 
 
 def block_differences(
-    facts: Facts, results: Results | None = None
+    facts: Facts,
 ) -> list[tuple[float, NDArray[np.int_], NDArray[np.float64]]]:
-    """Return for each regimen of the primary question its blocks and their differences.
-
-    Args:
-        facts: the study.
-        results: as in :func:`differences_table`.
-    """
+    """Return for each regimen of the primary question its blocks and their differences."""
     asked = facts.design.primary
     found = []
-    for group in groups_of(facts, results):
+    for group in groups_of(facts, None):
         if asked is None or (group.scope, group.class_name) != (asked.scope, asked.class_name):
             continue
         if group.regimen in asked.regimens:
@@ -311,7 +306,7 @@ def _decided(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     shown = [_is_shown(design, row["scope"], row["class_name"]) for row in records(table)]
     first_N = first_places(table, design)  # what goes by two names is one question
     once = np.array(shown, dtype=bool) & (first_N == np.arange(len(table)))
-    for name in {label for label in family if label}:
+    for name in set(family):
         mine = (family == name) & once
         place = ("regimen", "scope", "class_name")
         asked = list(zip(*(table[column][mine] for column in place), strict=True))

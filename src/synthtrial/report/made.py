@@ -24,8 +24,9 @@ from synthtrial.report.columns import (
     SHORTFALL_COLUMNS,
     filled,
 )
-from synthtrial.report.facts import External, Picture, Sheet, count_text, listing
+from synthtrial.report.facts import count_text, listing
 from synthtrial.report.generators import place_text
+from synthtrial.report.pictures import External, Picture, Sheet
 from synthtrial.store.artifacts import Artifact, Store, mend, read_artifact
 from synthtrial.study import Arm, Study
 from synthtrial.synthesis.quality import ClassQuality, QualityThresholds, shortfalls

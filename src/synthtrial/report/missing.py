@@ -5,11 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from synthtrial.report import tables
-from synthtrial.report.facts import Facts
+from synthtrial.report.facts import UNSCORED, Facts
 from synthtrial.report.views import Target, targets
 
-#: How a trial ends without a score, by itself.
-OUTCOMES = ("diverged", "failed")
 #: Letters of a message that a table has room for.
 _SHORT = 120
 
@@ -17,7 +15,7 @@ _SHORT = 120
 def lacking(facts: Facts) -> dict[tuple[float, str], int]:
     """Count the trials of complete blocks that ended, or never started, without a score."""
     trials = facts.trials[
-        (facts.trials.stage == "replicate") & facts.trials.status.isin([*OUTCOMES, "blocked"])
+        (facts.trials.stage == "replicate") & facts.trials.status.isin([*UNSCORED, "blocked"])
     ]
     complete = tables.blocks_table(facts).query("complete")[["regimen", "replicate"]]
     counts = trials.merge(complete, on=["regimen", "replicate"]).groupby(["regimen", "arm"]).size()
@@ -88,7 +86,7 @@ class Missing:
         if self._scored.get((regimen, arm), 0):
             if not self._lacking.get((regimen, arm)):
                 return ""
-            trials = trials[trials.status.isin([*OUTCOMES, "blocked"])]
+            trials = trials[trials.status.isin([*UNSCORED, "blocked"])]
             return _became(trials, self._facts.design.replicates, quoting=False)
         return _became(trials, self._facts.design.replicates)
 
@@ -119,7 +117,7 @@ def _became(trials: pd.DataFrame, planned: int, *, quoting: bool = True) -> str:
     waiting = counts.get("waiting", 0)
     if waiting:
         parts.append(f"waiting: {waiting} of {planned} to come")
-    for status in (*OUTCOMES, "blocked"):
+    for status in (*UNSCORED, "blocked"):
         if counts.get(status):
             whole = f"all {planned}" if counts[status] == planned else str(counts[status])
             said = _said(trials, status) if quoting else ""

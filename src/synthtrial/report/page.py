@@ -93,9 +93,9 @@ def write_page(facts: Facts, out: Path) -> Path:
         try:
             made["tables"].mkdir()
             made["figures"].mkdir()
-            html, findings = render(facts, made["tables"], made["figures"])
+            html, data = render(facts, made["tables"], made["figures"])
             made[PAGE].write_text(html, encoding="utf-8")
-            made[FINDINGS].write_text(findings, encoding="utf-8")
+            made[FINDINGS].write_text(data, encoding="utf-8")
             for name in ("tables", "figures"):
                 shutil.rmtree(out / name, ignore_errors=True)
                 made[name].rename(out / name)

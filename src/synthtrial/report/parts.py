@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,10 +15,8 @@ from synthtrial.report.claim_figure import MOST_CLASSES, gain_panels
 from synthtrial.report.facts import TIMES, Facts, count_text, listing
 from synthtrial.report.paper import paper_lines
 from synthtrial.report.sides_figure import dose_panels, quality_panels, side_panels
-from synthtrial.report.style import Panel
+from synthtrial.report.style import Drawn
 from synthtrial.report.verdict import readable
-
-Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
 
 def extra_tables(
@@ -48,8 +46,7 @@ def claim_context(
     """Return what the template shows of the central claim."""
     tested = claim.claims(facts, results)
     design = facts.design
-    unit = "draw" if design.draws > 1 else "replicate"
-    blocks = count_text(design.draws if design.draws > 1 else design.replicates, unit)
+    blocks = count_text(design.draws if design.draws > 1 else design.replicates, design.unit)
     return {
         "claims": [(test.arm, claim.claim_sentences(facts, test)) for test in tested],
         "gains": drawn(gain_panels(facts, differences, tested)),

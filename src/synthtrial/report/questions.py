@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Design, listing
 from synthtrial.report.verdict import readable
 
@@ -31,3 +34,9 @@ def target_name(design: Design, scope: str, class_name: str) -> str:
     if scope == "minority":
         return f"{readable(design.class_metric)} on {listing(list(design.minority))}"
     return f"{readable(design.overall_metric)} over {design.overall_scope}"
+
+
+def training_text(regimens: Sequence[float]) -> str:
+    """Name training sets: ``10 % and 50 % of the training images``, ``2,050 images``."""
+    text = listing([regimen_label(regimen) for regimen in regimens])
+    return f"{text} of the training images" if max(regimens) <= 1 else text

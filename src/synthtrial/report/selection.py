@@ -126,16 +126,20 @@ def runners_up_table(facts: Facts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns.split())
 
 
-def runner_up_sentences(facts: Facts, table: pd.DataFrame) -> list[str]:
+def runner_up_sentences(facts: Facts, table: pd.DataFrame) -> tuple[list[str], str]:
     """Say where the best arm on validation is another one with every arm's second-best choice.
 
     Args:
         facts: the study.
         table: of :func:`runners_up_table`.
+
+    Returns:
+        A sentence for each training set where it is another, and one on all others.
     """
     design = facts.design
     if design.unlike_validation:
-        return ["Arms are validated on unlike images: their validation scores cannot be compared."]
+        rest = "Arms are validated on unlike images: their validation scores cannot be compared."
+        return [], rest
     denied = {arm.name for arm in design.arms if arm.original}
     flips, same = [], []
     for regimen in design.regimens:
@@ -154,12 +158,11 @@ def runner_up_sentences(facts: Facts, table: pd.DataFrame) -> list[str]:
             f"configuration ({number(first.score)}), but {second.arm} with every arm's second-best "
             f"({number(second.runner_up_score)}): which arm is best hangs on the configuration."
         )
-    if same:
-        flips.append(
-            f"At {listing(same)} the best arm on validation stays the best when every arm is given "
-            "its second-best configuration instead."
-        )
-    return flips
+    rest = (
+        f"At {listing(same)} the best arm on validation stays the best when every arm is given its "
+        "second-best configuration instead."
+    )
+    return flips, rest if same else ""
 
 
 def expected_best_table(facts: Facts) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,10 +12,8 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.report import selection
 from synthtrial.report.facts import Facts
 from synthtrial.report.figures import regimen_slug, styles_of
-from synthtrial.report.style import Panel, drawing, handle, legend, new_figure
+from synthtrial.report.style import Drawn, Panel, drawing, handle, legend, new_figure
 from synthtrial.report.verdict import readable
-
-Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
 
 def expected_best_panels(facts: Facts, table: pd.DataFrame) -> list[Panel]:
@@ -85,6 +83,7 @@ def selection_context(
     curves = found.get("expected-best", pd.DataFrame(columns=["regimen", "tried"]))
     retuned = found.get("retuning", pd.DataFrame(columns=["choices"]))
     runners = found.get("runners-up")
+    flips, rest = ([], "") if runners is None else selection.runner_up_sentences(facts, runners)
     return {
         "conditional": selection.conditional_text(facts.design),
         "optimism": selection.optimism_text(selection.optimism(facts, configurations))
@@ -92,6 +91,7 @@ def selection_context(
         else "",
         "yardstick": selection.yardstick_text(facts),
         "retuned": selection.retuning_text(facts, retuned),
-        "runners_up": [] if runners is None else selection.runner_up_sentences(facts, runners),
+        "choice_flags": flips,
+        "choice_rest": rest,
         "tried_figures": drawn(expected_best_panels(facts, curves)),
     }

@@ -200,7 +200,7 @@ def dose_trends(facts: Facts, table: pd.DataFrame) -> list[DoseTrend]:
         facts: the study.
         table: of :func:`sides` and :func:`learned`, one below the other.
     """
-    unit = "draw" if facts.design.draws > 1 else "replicate"
+    unit = facts.design.unit
     found = []
     for arms in series(facts):
         for regimen in facts.design.regimens:

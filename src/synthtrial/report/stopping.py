@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from synthtrial.report.facts import Facts, count_text, records
-
-_ENDED = ("done", "stopped", "diverged", "failed")
+from synthtrial.report.facts import ENDED, Facts, count_text, records
 
 
 def stopping_table(facts: Facts) -> pd.DataFrame:
@@ -22,7 +20,7 @@ def stopping_table(facts: Facts) -> pd.DataFrame:
         were trained) and epochs_in_full (that they would have been without early stopping; what
         diverged or failed would have ended where it did).
     """
-    grid = facts.trials[(facts.trials.stage == "grid") & facts.trials.status.isin(_ENDED)]
+    grid = facts.trials[(facts.trials.stage == "grid") & facts.trials.status.isin(ENDED)]
     stopped = grid.status == "stopped"
     counted = pd.DataFrame(
         {

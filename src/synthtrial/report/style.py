@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,10 @@ class Panel:
     slug: str
     alt: str
     figure: Figure
+
+
+#: Draws panels into the report's folder; returns of each what the page shows.
+Drawn = Callable[[list[Panel]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -133,9 +133,8 @@ def groups_of(facts: Facts, results: Results | None) -> Iterable[Group]:
 
 def blocks_of(group: Group, design: Design) -> BlockTable:
     """Lay the scores of one regimen and target out by blocks and arms."""
-    unit: Literal["draw", "replicate"] = "draw" if design.draws > 1 else "replicate"
     places = (group.arms, group.draws, group.replicates)
-    return block_table(group.value_N, *places, design.arm_names, unit)
+    return block_table(group.value_N, *places, design.arm_names, design.unit)
 
 
 def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:

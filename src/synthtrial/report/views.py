@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import Design, Facts, Picture, records
+from synthtrial.report.facts import Design, Facts, records
 from synthtrial.report.inference import (
     EQUAL,
     HIGHER,
@@ -26,6 +26,7 @@ from synthtrial.report.inference import (
     sign_of,
 )
 from synthtrial.report.numbers import axis_reach, between, number, span
+from synthtrial.report.pictures import Picture
 from synthtrial.report.style import VARIABLES
 from synthtrial.report.verdict import Answer, Versus, readable
 
@@ -145,7 +146,7 @@ class AnswerView:
     regimen: str
     arm: str
     colour: str
-    findings: tuple[ForestView | None, ...]
+    forests: tuple[ForestView | None, ...]
 
 
 @dataclass(frozen=True)

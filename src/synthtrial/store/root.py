@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synthtrial.errors import StoreError, StoreSchemaError
-from synthtrial.store.files import storage_errors, write_file
+from synthtrial.store.files import entries, storage_errors, write_file
 
 SCHEMA = 1
 STORE_FILE = "store.json"
@@ -17,8 +17,10 @@ UNFINISHED = "unfinished"  # checkpoints and shards of tasks that have not ended
 PROGRESS_FILE = "progress.json"  # in the folder of one that says how far it is
 JOBS = "jobs"  # what was submitted to a queue
 SOURCE = "source"  # copies of the package that jobs import
+STUDIES = "studies"  # snapshots of those that ran, and how many replicates were asked for
 #: Folders that hold no artifacts.
-RESERVED = ("records", "attempts", "studies", UNFINISHED, JOBS, SOURCE)
+RESERVED = ("records", "attempts", STUDIES, UNFINISHED, JOBS, SOURCE)
+_SNAPSHOT = ".yaml"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
@@ -62,6 +64,17 @@ def open_store(path: Path, *, create: bool = True) -> Store:
             )
         write_file(marker, json.dumps({"schema": SCHEMA}).encode() + b"\n")
     return Store(root)
+
+
+def snapshot_file(store: Store, digest: str) -> Path:
+    """Return the file of a study's settings as they were run, whether it is there or not."""
+    return store.root / STUDIES / f"{digest}{_SNAPSHOT}"
+
+
+def snapshot_files(store: Store) -> list[Path]:
+    """Return the snapshots of all studies that ran in a store, the last one first."""
+    paths = entries(store.root / STUDIES, _SNAPSHOT)
+    return sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def _read_marker(marker: Path) -> bool:

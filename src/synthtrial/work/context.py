@@ -21,7 +21,7 @@ from synthtrial.errors import DataError, StoreError
 from synthtrial.store.artifacts import Artifact, Store, read_artifact
 from synthtrial.store.cache import ImageArrays, load_arrays
 from synthtrial.store.records import RecordWriter
-from synthtrial.store.root import UNFINISHED
+from synthtrial.store.root import UNFINISHED, snapshot_file
 from synthtrial.study import Study, load
 from synthtrial.tasks import Task
 
@@ -149,7 +149,7 @@ class Context:
 
     def study(self, digest: str) -> Study:
         """Return the study of a task, as its driver kept it."""
-        return _load(self.store.root / "studies" / f"{digest}.yaml")
+        return _load(snapshot_file(self.store, digest))
 
     def artifact(self, kind: str, id_: str) -> Artifact:
         """Return an artifact of the store."""

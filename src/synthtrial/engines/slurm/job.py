@@ -25,6 +25,7 @@ from synthtrial.engines.submissions import EventLog, Submission, read_submission
 from synthtrial.plan import Plan, build
 from synthtrial.store.artifacts import Store, open_store
 from synthtrial.store.locks import lock_within, unlock
+from synthtrial.store.root import snapshot_file
 from synthtrial.study import load
 from synthtrial.tasks import Task
 from synthtrial.work.signals import noticed
@@ -79,7 +80,7 @@ class _Run:
         self._log, self._asked_to_stop = log, stop
         self._pack = submission.packs[index]
         self._store: Store = open_store(submission.folder.parents[2], create=False)
-        study = load(self._store.root / "studies" / f"{submission.digest}.yaml")
+        study = load(snapshot_file(self._store, submission.digest))
         self._plan: Plan = build(study, self._store)
         self._plan.forgive()  # whether a task is tried again was decided by whoever submitted it
         self._site = load_site(study.settings.engine)

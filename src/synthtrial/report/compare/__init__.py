@@ -36,7 +36,6 @@ class SideBySide:
         shared: what can be compared, and what is left out.
         settings: that differ.
         origins: what made the results: label, value in A, value in B; equal ones too.
-        same_seed: whether both have one root of random streams.
         scores, gains: of :func:`.arithmetic.scores_table` and :func:`.arithmetic.gains_table`.
         both: trials, by id, that both have run to their end.
         changed: ids of those of them whose results differ.
@@ -48,7 +47,6 @@ class SideBySide:
     shared: Common
     settings: tuple[Difference, ...]
     origins: tuple[tuple[str, str, str], ...]
-    same_seed: bool
     scores: pd.DataFrame
     gains: pd.DataFrame
     both: int
@@ -74,7 +72,6 @@ def compare(a: Side, b: Side) -> SideBySide:
         shared,
         differences(a.study, b.study),
         origins(a, b),
-        same_seed,
         scores_table(a.facts, b.facts, same_seed=same_seed),
         gains_table(a.facts, b.facts, same_seed=same_seed),
         both,

@@ -165,8 +165,8 @@ def _table(
         cell = str(place["arm"]), float(str(place["regimen"]))
         touched = [found.get(cell, "") for found in stamps]
         every = {stamp for text in touched for stamp in text.split(",") if stamp}
-        several = a.design.draws > 1, b.design.draws > 1
-        values = _compare(part, there[key], several, a.design.confidence, same_seed=same_seed)
+        units = a.design.unit, b.design.unit
+        values = _compare(part, there[key], units, a.design.confidence, same_seed=same_seed)
         rows.append({**place, **values, "stamps": ",".join(order_stamps(every))})
     return pd.DataFrame(rows, columns=[*_KEYS, *_COLUMNS, "stamps"])
 
@@ -174,19 +174,20 @@ def _table(
 def _compare(
     mine: pd.DataFrame,
     other: pd.DataFrame,
-    several: tuple[bool, bool],
+    units: tuple[str, str],
     confidence: float,
     *,
     same_seed: bool,
 ) -> dict[str, object]:
     """Compare the values of one cell and target; the frames have draw, replicate and value.
 
-    What is independent is a matter of the designs: of ``several`` draws one that is left is one.
+    What is independent, ``units``, is a matter of the designs: of several draws one that is left
+    is one.
     """
     pairs = mine[[*_PLACE, "value"]].merge(other[[*_PLACE, "value"]], on=_PLACE)
     sizes = {"n_a": len(mine), "n_b": len(other)}
     equal = int((pairs.value_x == pairs.value_y).sum()) if same_seed else 0
-    unit = _unit(all(several))
+    unit = "draw" if units == ("draw", "draw") else "replicate"
     blocks = pairs.groupby(unit)[["value_x", "value_y"]].mean()
     if same_seed and len(blocks) > 1:
         values = np.concatenate([blocks.value_x, blocks.value_y])
@@ -218,7 +219,6 @@ def _compare(
         why = "no draw and replicate in common"
     else:
         why = f"only one {unit} in common"
-    units = _unit(several[0]), _unit(several[1])
     first, second = mine.groupby(units[0]).value.mean(), other.groupby(units[1]).value.mean()
     apart = welch(first, second, confidence)
     return {
@@ -237,11 +237,6 @@ def _compare(
         "why": why,
         "equal": equal,
     }
-
-
-def _unit(several: bool) -> str:
-    """Return what varies independently: draws where the design has several, else replicates."""
-    return "draw" if several else "replicate"
 
 
 def equal_results(

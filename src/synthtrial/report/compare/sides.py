@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthtrial.errors import ConfigError, StoreError
+from synthtrial.holdings import locate, studies_in
 from synthtrial.plan import Plan, build
 from synthtrial.report.facts import Facts, count_text, listing
 from synthtrial.report.sources import gather
-from synthtrial.store.artifacts import Store, open_store
-from synthtrial.store.files import entries
+from synthtrial.store.artifacts import Store
 from synthtrial.store.records import read_records
-from synthtrial.study import Study, load
-from synthtrial.targets import with_target
+from synthtrial.study import Study
 
 _MEASURED = ("validation", "test", "made", "steps", "best_epoch", "n_real", "n_added")
 
@@ -59,39 +56,11 @@ class Side:
         return tuple(sorted(set(self.facts.trials.code_digest) - {""}))
 
 
-def locate(given: str, overrides: Sequence[str] = ()) -> tuple[Study, Store]:
-    """Find a study, taken to the replicates that were asked for, and its store.
-
-    Args:
-        given: ``STUDY`` or ``STUDY@STORE``. With a store, the study is the one of this name that
-            ran there last, as it was set then, or the one whose digest begins so; else it is a
-            file or a shipped study as for every other verb.
-        overrides: of settings.
-
-    Raises:
-        ConfigError: no such study.
-        StoreError: no such store.
-    """
-    words, _, place = (given, "", "") if Path(given).is_file() else given.partition("@")
-    if place:
-        store = open_store(Path(place), create=False)
-        study = load(_kept(store, words) or words, [*overrides, f"store.path={store.root}"])
-    else:
-        study = load(words, overrides)
-        if not study.store_path.exists():
-            raise StoreError(
-                f"there is no store at {study.settings.store.path}; name the one that has the "
-                f"results of {words}: '{words}@STORE'"
-            )
-        store = open_store(study.store_path, create=False)
-    return with_target(study, store), store
-
-
 def open_side(given: str, name: str, overrides: Sequence[str] = ()) -> Side:
     """Find a study with results.
 
     Args:
-        given: as in :func:`locate`.
+        given: as in :func:`synthtrial.holdings.locate`.
         name: ``A`` or ``B``.
         overrides: of settings.
 
@@ -107,28 +76,12 @@ def open_side(given: str, name: str, overrides: Sequence[str] = ()) -> Side:
     return side
 
 
-def _kept(store: Store, words: str) -> Path | None:
-    """Return the newest snapshot in the store of a study of this name, or with this digest."""
-    for path, study in _snapshots(store):
-        if study.name == words or (len(words) > 3 and path.stem.startswith(words)):
-            return path
-    return None
-
-
-def _snapshots(store: Store) -> Iterator[tuple[Path, Study]]:
-    """Yield the studies that ran in a store, newest first."""
-    paths = entries(store.root / "studies", ".yaml")
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
-        with suppress(ConfigError):  # one of them may no longer load here
-            yield path, load(path)
-
-
 def _nothing(side: Side) -> str:
     """Say why a side has no results."""
     mine = pc.equal(read_records(side.store)["study"], side.study.name)
     records = int(pc.sum(pc.fill_null(mine, fill_value=False)).as_py() or 0)
     if not records:
-        kept = sorted({study.name for _, study in _snapshots(side.store)})
+        kept = sorted({study.name for _, study in studies_in(side.store)})
         known = f"; studies that ran there: {listing(kept)}" if kept else ""
         return f"{side.store.root} has no results of {side.study.name}{known}"
     return (

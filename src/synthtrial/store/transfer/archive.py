@@ -47,30 +47,21 @@ class ArchiveWriter:
 
     def add(self, name: str, source: Path | bytes) -> None:
         """Add a file, or bytes as one."""
-        content = source if isinstance(source, bytes) else None
-        if isinstance(source, bytes):
-            digest, size = hashlib.sha256(source).hexdigest(), len(source)
-        else:
-            with source.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = source.stat().st_size
-        self.files[name] = {"bytes": size, "sha256": digest}
-        if self._tar is None:
-            target = self._root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if content is not None:
-                target.write_bytes(content)
-            else:
-                shutil.copyfile(Path(source), target)  # type: ignore[arg-type]
-            flush_file(target)
-            return
-        member = tarfile.TarInfo(name)  # no owner, no time: they say who made it
-        member.size, member.mode = size, 0o644
-        if content is not None:
-            self._tar.addfile(member, io.BytesIO(content))
-        else:
-            with Path(source).open("rb") as file:  # type: ignore[arg-type]
-                self._tar.addfile(member, file)
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            self.files[name] = {"bytes": size, "sha256": digest}
+            if self._tar is None:
+                target = self._root / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as copy:
+                    shutil.copyfileobj(file, copy)
+                flush_file(target)
+                return
+            member = tarfile.TarInfo(name)  # no owner, no time: they say who made it
+            member.size, member.mode = size, 0o644
+            self._tar.addfile(member, file)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from synthtrial.store.artifacts import (
 from synthtrial.store.files import sha256_of
 from synthtrial.store.manifest import REWRITTEN, manifest_text
 from synthtrial.store.records import read_records
-from synthtrial.store.root import SCHEMA, STORE_FILE
+from synthtrial.store.root import SCHEMA, STORE_FILE, STUDIES
 from synthtrial.store.segments import write_segment
 from synthtrial.store.transfer.archive import ArchiveWriter, writing
 from synthtrial.store.transfer.pseudonyms import (
@@ -38,7 +38,6 @@ from synthtrial.store.transfer.pseudonyms import (
 from synthtrial.store.verification import artifact_kinds
 
 RECORDS = "records/segments"
-STUDIES = "studies"
 #: Kinds of artifacts whose tables are in no order that means anything.
 _UNORDERED = ("dataset", "split", "predictions")
 _TABLE, _JSON = ".parquet", ".json"

@@ -28,7 +28,7 @@ from synthtrial.store.artifacts import (
 from synthtrial.store.files import storage_errors, temporary_name, write_file
 from synthtrial.store.manifest import parse_manifest
 from synthtrial.store.records_schema import COLUMNS, METRIC_COLUMNS, merge
-from synthtrial.store.root import RESERVED, STORE_FILE
+from synthtrial.store.root import RESERVED, STORE_FILE, STUDIES
 from synthtrial.store.segments import (
     list_segments,
     read_header,
@@ -37,15 +37,16 @@ from synthtrial.store.segments import (
     write_segment,
 )
 from synthtrial.store.transfer.archive import Archive, reading
-from synthtrial.store.transfer.exporting import RECORDS, STUDIES, ids_key
+from synthtrial.store.transfer.exporting import RECORDS, ids_key
 
 _STUDY = re.compile(r"[0-9a-f]{20}\.yaml")
 _TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.replicates\.json")
+_SEGMENT = re.compile(r"[0-9a-f]{32}\.parquet")
 _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Imported:
+class Merged:
     """What an import has done.
 
     Attributes:
@@ -67,7 +68,7 @@ class Imported:
     left_out: tuple[str, ...]
 
 
-def import_archive(path: Path, store: Store) -> Imported:
+def import_archive(path: Path, store: Store) -> Merged:
     """Merge an archive into a store.
 
     Raises:
@@ -87,7 +88,7 @@ def import_archive(path: Path, store: Store) -> Imported:
                     archive.copy(f"{artifact.kind}/{artifact.id}/{name}", folder / name)
         records = _add_records(store, tables)
         _add_studies(archive, store)
-        return Imported(
+        return Merged(
             len(missing),
             len(artifacts) - len(missing),
             records,
@@ -121,9 +122,6 @@ def _check_names(archive: Archive, artifacts: list[Artifact]) -> None:
     odd = sorted(set(archive.files) ^ known)
     if odd:
         raise StoreError(f"{archive.path}: {odd[0]} has no place in a store; refused")
-
-
-_SEGMENT = re.compile(r"[0-9a-f]{32}\.parquet")
 
 
 def _names_under(archive: Archive, folder: str, pattern: re.Pattern[str]) -> list[str]:

@@ -150,8 +150,9 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
     Returns:
         Columns regimen, arm, scope, class_name, metric, mean, low, high, half_width, n
         (replicates), blocks (draws or replicates), df, pooled_sd (of all arms, as the blog post has
-        it), spread_p (small where the spreads of the pool differ; NaN outside of it), own_low, own_high (with blocks - 1 degrees of freedom), best (no arm of the
-        regimen has a higher mean; one on the original data does not count), stamps.
+        it), spread_p (small where the spreads of the pool differ; NaN outside of it), own_low,
+        own_high (with blocks - 1 degrees of freedom), best (no arm of the regimen has a higher
+        mean; one on the original data does not count), stamps.
     """
     confidence = facts.design.confidence
     apart = facts.design.varying_arms if facts.design.spread != "pooled" else ()

@@ -234,6 +234,11 @@ class Design:
         return self.synthetic_arms if self.trains_generators and self.draws > 1 else ()
 
     @property
+    def pooled_apart(self) -> tuple[str, ...]:
+        """Names of the arms whose means are in no pool, as they vary by more than its noise."""
+        return () if self.spread == "pooled" else self.varying_arms
+
+    @property
     def rivals(self) -> tuple[str, ...]:
         """Names of the arms that those with made images compete with.
 

@@ -155,7 +155,7 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
         mean; one on the original data does not count), stamps.
     """
     confidence = facts.design.confidence
-    apart = facts.design.varying_arms if facts.design.spread != "pooled" else ()
+    apart = facts.design.pooled_apart
     stamps = cell_stamps(facts)
     rows = []
     for group in groups_of(facts, results):

@@ -51,6 +51,7 @@ def test_one_process_of_train_gives_the_bits_of_a_plain_task(cluster, tiny, tmp_
     assert digests(store, task) == digests(other, task)
 
 
+@pytest.mark.faults
 def test_two_processes_of_train_do_what_torchrun_does(cluster, tiny, tmp_path):
     study, store, task = prepared(
         tmp_path / "ray", tiny, cluster.address, "engine.ray.gan_processes=2"

@@ -68,6 +68,7 @@ def run(synthtrial_command, tiny, token):
     return command
 
 
+@pytest.mark.faults
 def test_a_study_ends_with_the_bits_of_the_local_engine(run, finished_study, tmp_path):
     """And leaves nothing of Ray behind: no process, no folder, no word in the store."""
     command = run("engine.workers=2")

@@ -137,6 +137,7 @@ class TestAllocationEngine(EngineContract):
         wait_for(lambda: not processes(inside))
         wait_for(lambda: not said("squeue", "--noheader", "--steps", f"--jobs={inside}"))
 
+    @pytest.mark.faults
     def test_a_node_without_power_is_given_up(self, tmp_path, slurm, monkeypatch):
         monkeypatch.setattr(channel, "_IDLE_SECONDS", 1)
         monkeypatch.setattr(channel, "_PROBE_SECONDS", 1)

@@ -56,6 +56,7 @@ def tiny_here(tiny):
 
 
 class TestSlurmEngine:
+    @pytest.mark.faults
     def test_a_study_ends_with_the_bits_of_the_local_engine(self, slurm, tiny, tiny_here, tmp_path):
         command("run", "digits", *tiny(folder="local"))
         said = command("run", "digits", "--engine", "slurm", *tiny_here())

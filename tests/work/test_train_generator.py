@@ -104,6 +104,7 @@ def place(tmp_path):
     return make
 
 
+@pytest.mark.faults
 def test_killed_and_resumed_alone_it_ends_with_the_same_bits(place):
     info, expected = place("whole").run()
     assert (info["steps"], info["resumed_at"]) == (STEPS, 0)
@@ -134,6 +135,7 @@ def test_it_goes_on_with_another_number_of_processes(place):
     assert (info["steps"], info["skipped"], info["processes"]) == (STEPS, 0, 1)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(place, number):
     asked = place("asked")

@@ -21,7 +21,7 @@ from synthtrial.store.artifacts import open_store
 from synthtrial.store.records import read_records
 from synthtrial.study import load
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 SCRIPTS = Path(__file__).parents[2] / "slurm"
 #: Four trials of some seconds, which save a checkpoint every second.
@@ -88,7 +88,7 @@ class Drive:
 
     def end(self):
         """Wait for the end of the study; return what the command said."""
-        said, _ = self.process.communicate(timeout=400)
+        said, _ = self.process.communicate(timeout=800)
         return said
 
     def ends_complete(self):

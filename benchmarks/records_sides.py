@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.optimize
-import scipy.special  # noqa: F401
+import scipy.special  # noqa: F401 - what is timed would import it
 from machine import Foreign
 
 from synthtrial.plan import build

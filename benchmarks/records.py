@@ -107,7 +107,7 @@ def measure(folder: Path, number: str, rounds: int) -> None:
         took = np.diff([0.0, *steps.values()])
         parts = (f"{name} {seconds:.2f} s" for name, seconds in zip(steps, took, strict=True))
         print(f"{side}, fastest: {', '.join(parts)}")
-    fastest = min(one["seconds"] for one in runs["tables"])  # other work can only slow it
+    typical = statistics.median(one["seconds"] for one in runs["tables"])
     ratio = statistics.median(
         ours["seconds"] / theirs["seconds"]
         for ours, theirs in zip(runs["tables"], runs["duckdb"], strict=True)
@@ -115,7 +115,7 @@ def measure(folder: Path, number: str, rounds: int) -> None:
     print(f"ratio tables / DuckDB: {ratio:.2f}")
     memory = max(one["memory"] for one in runs["tables"])
     goal = f"goals {SECONDS_GOAL:g} s and {GIGABYTES_GOAL:g} GB"
-    print(f"{goal}: {'met' if fastest <= SECONDS_GOAL and memory <= GIGABYTES_GOAL else 'MISSED'}")
+    print(f"{goal}: {'met' if typical <= SECONDS_GOAL and memory <= GIGABYTES_GOAL else 'MISSED'}")
 
 
 def agree(ours: Found, theirs: Found) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -327,6 +328,15 @@ class Facts:
     test_errors_missing: str = ""
     work: pd.DataFrame = field(default_factory=lambda: empty(WORK_COLUMNS))
     tariff: Tariff = Tariff()
+
+    @cached_property
+    def kinds(self) -> pd.DataFrame:
+        """Each combination that replicates have of what decides a cell's stamps.
+
+        Columns arm, regimen, status, code_digest, stamps; few rows, whatever the number of trials.
+        """
+        names = ["arm", "regimen", "status", "code_digest", "stamps"]
+        return self.trials.loc[self.trials.stage == "replicate", names].drop_duplicates()
 
     @property
     def finished(self) -> bool:

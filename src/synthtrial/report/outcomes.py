@@ -70,14 +70,36 @@ def read_outcomes(
     _check_class_metric(records, store, planned, design)
     rows = _rows_of(planned.trial_id, records["trial_id"], counting)
     place_N = pc.fill_null(rows, -1).to_numpy().astype(np.intp)
-    by_class = design.select_over == "per_class"
-
-    def scores_of(split: str, metric: str, over: Sequence[str]) -> NDArray[np.float64]:
-        return _spread(_scores(records, split, metric, over), place_N)
 
     def class_scores_of(split: str) -> pd.DataFrame:
         values = _class_scores(records, split, design.class_metric, design.classes, place_N)
         return pd.DataFrame(values, columns=list(design.classes), index=planned.index, copy=False)
+
+    joined = design.select_over == "per_class"
+    splits = ["test"] if joined else ["test", *_known_splits(records, design.class_metric)]
+    with ThreadPoolExecutor() as pool:  # looks up in a million rows while the rest is made
+        looked_up = pool.map(class_scores_of, splits)
+        trials = _with_records(planned, records, rows, place_N, design, spent)
+        scores, *others = looked_up
+    if joined:
+        trials, scores, parts = compose(trials, scores, design.minority)
+        return Outcomes(trials, scores, {}, parts)
+    named = {f"{split}_scores": found for split, found in zip(splits[1:], others, strict=True)}
+    return Outcomes(trials[list(TRIAL_COLUMNS)], scores, named, {})
+
+
+def _with_records(
+    planned: pd.DataFrame,
+    records: pa.Table,
+    rows: pa.Array,
+    place_N: Places,
+    design: Design,
+    spent: Mapping[str, float],
+) -> pd.DataFrame:
+    """Return the trials with what their records say (``TRIAL_COLUMNS`` and target)."""
+
+    def scores_of(split: str, metric: str, over: Sequence[str]) -> NDArray[np.float64]:
+        return _spread(_scores(records, split, metric, over), place_N)
 
     trials = planned.assign(**_texts(records, rows))
     for name in _NUMBERS:
@@ -89,7 +111,7 @@ def read_outcomes(
     chosen = design.minority if design.select_over != "macro_all" else ()
     trials["overall"] = scores_of("test", design.overall_metric, design.overall_classes)
     trials["validation"] = scores_of("validation", design.selector, chosen)
-    for target in design.minority if by_class else ():
+    for target in design.minority if design.select_over == "per_class" else ():
         mine = (trials.target == target).to_numpy()
         trials.loc[mine, "overall"] = scores_of("test", design.overall_metric, (target,))[mine]
         trials.loc[mine, "validation"] = scores_of("validation", design.selector, (target,))[mine]
@@ -98,17 +120,12 @@ def read_outcomes(
     trials["status"] = trials.recorded.where(settled & trials.recorded.notna(), trials.status)
     trials.loc[trials.status == "settled", "status"] = "failed"
     trials["message"] = trials.message.where(trials.status != "blocked", trials.cause)
-    trials = trials[[*TRIAL_COLUMNS, "target"]].astype({**TRIAL_COLUMNS, "target": "str"})
-    if by_class:
-        trials, scores, parts = compose(trials, class_scores_of("test"), design.minority)
-        return Outcomes(trials, scores, {}, parts)
-    known = [
-        s for s in ("validation", "made") if _field(records, s, design.class_metric) is not None
-    ]
-    with ThreadPoolExecutor() as pool:  # lookups in a million rows, which need no lock
-        scores, *others = pool.map(class_scores_of, ["test", *known])
-    named = {f"{split}_scores": found for split, found in zip(known, others, strict=True)}
-    return Outcomes(trials[list(TRIAL_COLUMNS)], scores, named, {})
+    return trials[[*TRIAL_COLUMNS, "target"]].astype({**TRIAL_COLUMNS, "target": "str"})
+
+
+def _known_splits(records: pa.Table, metric: str) -> list[str]:
+    """Return the splits beside the test set that the metric was measured on."""
+    return [split for split in ("validation", "made") if _field(records, split, metric) is not None]
 
 
 def _columns(design: Design) -> list[str]:
@@ -146,9 +163,8 @@ def _spread(values: NDArray[np.float64], place_N: Places) -> NDArray[np.float64]
 
 
 def _field(records: pa.Table, split: str, metric: str) -> Any:
-    column = records[split].combine_chunks()
-    kind = column.type
-    if not pa.types.is_struct(kind) or kind.get_field_index(metric) < 0:
+    column = records[split]
+    if not pa.types.is_struct(column.type) or column.type.get_field_index(metric) < 0:
         return None
     return pc.struct_field(column, [metric])  # null where the whole struct is
 

@@ -205,8 +205,7 @@ def results_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
 
 def cell_stamps(facts: Facts) -> dict[tuple[str, float], str]:
     """Return the stamps of each cell, joined by commas, in ``STAMP_ORDER``."""
-    kinds = ["arm", "regimen", "status", "code_digest", "stamps"]
-    trials = facts.trials.loc[facts.trials.stage == "replicate", kinds].drop_duplicates()
+    trials = facts.kinds
     done = trials[trials.status == "done"]
     mixed = done[done.code_digest != ""].groupby("regimen").code_digest.nunique() > 1
     waiting = (~trials.status.isin(TERMINAL)).groupby(trials.regimen).any()

@@ -84,10 +84,11 @@ def _squares(random: np.random.Generator, root_CK: Floats, df: int, size: int) -
         drawn: Any = noise @ root_CK.T
         squares: Floats = (drawn**2).sum(axis=1)
         return squares
-    lower, places = np.zeros((size, rank, rank)), np.arange(rank)
-    below = np.tril_indices(rank, -1)
-    lower[:, *below] = random.standard_normal((size, below[0].size))
-    lower[:, places, places] = np.sqrt(random.chisquare(df - places, (size, rank)))
-    factor: Any = root_CK @ lower
-    diagonal: Floats = (factor**2).sum(axis=2)
+    # One product of matrices, which samples of a few contrasts each would not be.
+    lower, places = np.zeros((rank, size, rank)), np.arange(rank)
+    rows, columns = np.tril_indices(rank, -1)
+    lower[rows, :, columns] = random.standard_normal((size, rows.size)).T
+    lower[places, :, places] = np.sqrt(random.chisquare(df - places, (size, rank))).T
+    factor = (root_CK @ lower.reshape(rank, -1)).reshape(-1, size, rank)
+    diagonal: Floats = np.einsum("csk,csk->sc", factor, factor)
     return diagonal

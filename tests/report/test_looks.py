@@ -6,6 +6,7 @@ import pytest
 
 from synthtrial.declared import Change, declared_of
 from synthtrial.report.basis import declared_sentences
+from synthtrial.report.facts import Primary
 from synthtrial.report.looks import with_looks
 from synthtrial.study import load
 from synthtrial.targets import Given, Look, Target, WidthRule
@@ -145,6 +146,35 @@ def test_of_a_question_that_was_named_late_only_that_is_told(said):
     ]
     (text,) = said(changed=changed)
     assert "named after results of 1 replicate could be seen" in text
+
+
+PRIMARY = Primary("gan", "minority", "", (0.1,))
+
+
+@pytest.mark.parametrize(
+    ("name", "late"),
+    [
+        ("arm", 6),
+        ("regimens", 6),
+        ("baseline", 6),
+        ("minority", 6),
+        ("per_class", 6),
+        ("overall", 0),  # which this question is not about
+        ("margin", 0),
+        ("family", 0),
+    ],
+)
+def test_a_question_that_became_another_one_after_results_is_not_called_declared(
+    fabricate, name, late
+):
+    design = fabricate.design(primary=PRIMARY)
+    before, *_ = declared_sentences(with_looks(design, Target(12, None, ())))
+    assert before.startswith("Declared as the primary question: does gan change ")
+    found = with_looks(design, Target(12, None, ()), [Change(name, "a", "b", 6)])
+    assert found.asked_late == late
+    text, *_ = declared_sentences(found)
+    start = "Asked as the primary question, but only since results of 6 replicates could be seen"
+    assert text == (before.replace("Declared as the primary question", start) if late else before)
 
 
 def test_every_declared_setting_can_be_told(said):

@@ -48,8 +48,12 @@ def test_a_help_everywhere_is_a_yes(facts):
 
 def test_what_was_declared_beforehand_is_not_called_exploratory(fabricate):
     primary = Primary("gan", "minority", "", (0.1, 0.25, 0.5, 1.0))
-    _, text = told(fabricate.study(draws=6, primary=primary))
+    facts = fabricate.study(draws=6, primary=primary)
+    _, text = told(facts)
     assert text.startswith("Yes, they helped at every regimen")
+    design = dataclasses.replace(facts.design, asked_late=6)
+    _, text = told(dataclasses.replace(facts, design=design))
+    assert text.startswith("Exploratory: yes"), "a question of after the results may be theirs"
 
 
 def test_an_interval_that_holds_zero_is_no_clear_effect(fabricate):

@@ -27,8 +27,12 @@ def declared_sentences(design: Design) -> list[str]:
         return [_UNDECLARED, *design.looks]
     asked = design.primary
     what = target_name(design, asked.scope, asked.class_name)
+    start = "Declared as the primary question"
+    if design.asked_late:
+        seen = count_text(design.asked_late, "replicate")
+        start = f"Asked as the primary question, but only since results of {seen} could be seen"
     text = (
-        f"Declared as the primary question: does {asked.arm} change {what} against "
+        f"{start}: does {asked.arm} change {what} against "
         f"{design.baseline}, with {training_text(asked.regimens)}? {margin_text(design)}"
     )
     if len(asked.regimens) > 1:

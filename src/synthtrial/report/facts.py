@@ -118,6 +118,8 @@ class Design:
         uncertain_counts: whether an uncertain label counts as a positive one.
         uncertain_text: what it counts as in training, as a predicate.
         primary: the declared question; None where none was declared.
+        asked_late: replicates whose results could be seen when that question was named, or became
+            another one; 0 where it is that of before.
         family: arms that are compared with the baseline together.
         margin: differences below this do not matter; None where none was declared.
         spread: ``auto``, ``own`` or ``pooled`` (:mod:`synthtrial.stats.contrasts`).
@@ -179,6 +181,7 @@ class Design:
     uncertain_counts: bool = False
     uncertain_text: str = "counts as negative"
     primary: Primary | None = None
+    asked_late: int = 0
     family: tuple[str, ...] = ()
     margin: float | None = None
     spread: Literal["auto", "own", "pooled"] = "auto"

@@ -26,6 +26,8 @@ _NAMES = {
     "minority": "list of classes of interest",
     "overall_classes": "list of classes that the overall metric is the mean of",
 }
+#: What makes a question another one, whatever it is about.
+_QUESTION = ("arm", "target", "regimens", "baseline")
 _ALL_IF_EMPTY = ("family", "overall_classes")
 
 
@@ -50,7 +52,21 @@ def with_looks(design: Design, target: Target | None, changed: Sequence[Change] 
             f"{design.replicates} only."
         )
     pilot = None if rule is None else rule.first
-    return dataclasses.replace(design, pilot=pilot, looks=tuple(sentences))
+    late = _asked_late(design, changed)
+    return dataclasses.replace(design, pilot=pilot, looks=tuple(sentences), asked_late=late)
+
+
+def _asked_late(design: Design, changed: Sequence[Change]) -> int:
+    """Return how many replicates could be seen when the primary question became what it is."""
+    if design.primary is None:
+        return 0
+    judged = {
+        "overall": ("overall", "overall_classes"),
+        "minority": ("per_class", "minority"),
+        "class": ("per_class",),
+    }
+    parts = (*_QUESTION, *judged[design.primary.scope])
+    return max((change.seen for change in changed if change.name in parts), default=0)
 
 
 def _told(changed: Sequence[Change]) -> list[Change]:

@@ -130,7 +130,8 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
     for arms in alike.values():  # what is the same of several arms is said once
         mine = [answer for answer in found if answer.arm == arms[0]]
         sentences += _sentences(facts, listing(arms), mine)
-    declared = design.primary is not None and design.primary.arm in design.synthetic_arms
+    asked = design.primary is not None and design.primary.arm in design.synthetic_arms
+    declared = asked and not design.asked_late
     told = {answer.minority.outcome for answer in found} & {HIGHER, LOWER}
     if told and not declared and "LEAKY" not in study_stamps(facts):
         sentences[0] = f"Exploratory: {sentences[0][0].lower()}{sentences[0][1:]}"

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from synthtrial.report.compare.arithmetic import common, equal_results, gains_table, scores_table
 from synthtrial.report.tables import long_results
@@ -133,6 +134,32 @@ def test_a_study_beside_itself_differs_in_nothing(before):
     assert (table.equal == 6).all()
     assert (table[["difference", "low", "high"]] == 0).all(axis=None)
     assert table.p_value.isna().all()
+    assert set(table.outcome) == {"same"}
+
+
+def test_what_differs_is_told_by_p_values_corrected_for_all_rows(fabricate):
+    first = study(fabricate, replicates=12, draws=12)
+    second = changed(first, 0.006, spread=0.01)
+    table = scores_table(first, second, same_seed=True)
+    known = table.p_value.notna()
+    theirs = multipletests(table.p_value[known], method="holm")[1]
+    assert table.p_holm[known].to_numpy() == pytest.approx(theirs, rel=1e-12)
+    clear = table.p_holm < 0.05
+    assert set(table.outcome[clear]) == {"higher"}
+    assert set(table.outcome[~clear]) == {"unclear"}
+    alone = (table.low > 0) | (table.high < 0)
+    assert clear.sum() < alone.sum()  # some are clear of zero by themselves only
+
+
+def test_pairs_that_differ_by_the_very_same_amount_are_no_proof(fabricate):
+    """Two or three may do so by chance: one image more or less of a small test set."""
+    first = study(fabricate)
+    second = changed(first, 0.03, spread=0.0)
+    table = scores_table(first, second, same_seed=True)
+    assert table.p_value.to_numpy() == pytest.approx(0.25)  # the sign test of three
+    assert set(table.outcome) == {"untested"}
+    apart = scores_table(first, second, same_seed=False)
+    assert set(apart.outcome) <= {"higher", "unclear"}
 
 
 def test_a_change_of_the_gain_is_the_difference_of_differences(before, after):

@@ -5,29 +5,34 @@ random streams: the same subset, initialisation and order. What these do to both
 difference within the pair, and the mean of such differences is tested with Student's t. Several
 replicates of a draw share its subset and generator, so that they are averaged first and draws are
 the pairs. Where there are no two pairs, the means are compared as those of independent groups
-(Welch).
+(Welch). Whether a difference is called one is decided by p values corrected for all rows of its
+table (Holm).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from synthtrial.report.facts import Facts, listing
+from synthtrial.report.facts import Facts, listing, records
+from synthtrial.report.inference import HIGHER, LOWER, UNCLEAR, UNTESTED
 from synthtrial.report.tables import cell_stamps, long_results, order_stamps
-from synthtrial.stats.blocks import fit_blocks
+from synthtrial.stats.contrasts import OWN_FROM, compare
+from synthtrial.stats.multiplicity import holm
 from synthtrial.stats.welch import welch
 
 PAIRED, WELCH = "paired", "Welch"
+SAME = "same"  # the outcome where every trial has the very same score in both
 _PLACE = ["draw", "replicate"]
 _KEYS = ["regimen", "arm", "scope", "class_name", "metric"]
 _COLUMNS = (
     *("mean_a", "mean_b", "difference", "low", "high", "standard_error", "df", "p_value"),
     *("n_a", "n_b", "method", "units", "unit", "why", "equal"),
 )
+_DECIDED = ("p_holm", "outcome")
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,9 @@ def scores_table(a: Facts, b: Facts, *, same_seed: bool) -> pd.DataFrame:
         difference, low, high, standard_error, df, p_value; n_a, n_b (trials); method (``paired`` or
         ``Welch``), units (pairs, or values of the smaller side), unit (``draw`` or ``replicate``),
         why (it is not paired), equal (pairs of trials with the very same score), stamps (of either
-        cell). Low and high are NaN where no interval can be had.
+        cell), p_holm (corrected for all rows of the table: Holm), outcome by it (``higher``,
+        ``lower``, ``same``, ``unclear``, ``untested``). Low and high are NaN where no interval can
+        be had.
     """
     shared = common(a, b)
     return _table(a, b, _scores(a, shared), _scores(b, shared), same_seed)
@@ -168,7 +175,23 @@ def _table(
         units = a.design.unit, b.design.unit
         values = _compare(part, there[key], units, a.design.confidence, same_seed=same_seed)
         rows.append({**place, **values, "stamps": ",".join(order_stamps(every))})
-    return pd.DataFrame(rows, columns=[*_KEYS, *_COLUMNS, "stamps"])
+    table = pd.DataFrame(rows, columns=[*_KEYS, *_COLUMNS, "stamps", *_DECIDED])
+    table["p_holm"] = holm(table.p_value)
+    alpha = 1.0 - a.design.confidence
+    table["outcome"] = [_outcome(row, alpha) for row in records(table)]
+    return table
+
+
+def _outcome(row: dict[str, Any], alpha: float) -> str:
+    """Say what a difference shows, all questions of the table counted."""
+    if row["equal"] and row["equal"] == min(row["n_a"], row["n_b"]):
+        return SAME
+    flat = row["low"] == row["high"] and row["units"] < OWN_FROM  # of two pairs it may be chance
+    if math.isnan(row["low"]) or flat:
+        return UNTESTED
+    if not row["p_holm"] < alpha:
+        return UNCLEAR
+    return HIGHER if row["difference"] > 0 else LOWER
 
 
 def _compare(
@@ -190,22 +213,21 @@ def _compare(
     unit = "draw" if units == ("draw", "draw") else "replicate"
     blocks = pairs.groupby(unit)[["value_x", "value_y"]].mean()
     if same_seed and len(blocks) > 1:
-        values = np.concatenate([blocks.value_x, blocks.value_y])
-        sides = ["A"] * len(blocks) + ["B"] * len(blocks)
-        found = fit_blocks(values, sides, [*blocks.index, *blocks.index]).contrast(
-            "B", "A", confidence
+        found = compare(
+            blocks.to_numpy(), ("A", "B"), [("B", "A")], spread="own", confidence=confidence
         )
-        assert found is not None  # both sides are in every block
+        (of_pairs,) = found
+        # Where all pairs are equal, what is left of sums of floating numbers is no difference.
+        same = equal == len(pairs)
         return {
             "mean_a": blocks.value_x.mean(),
             "mean_b": blocks.value_y.mean(),
-            # Where all pairs are equal, what is left of sums of floating numbers is no difference.
-            "difference": found.estimate if equal < len(pairs) else 0.0,
-            "low": found.low if equal < len(pairs) else 0.0,
-            "high": found.high if equal < len(pairs) else 0.0,
-            "standard_error": found.standard_error if equal < len(pairs) else 0.0,
-            "df": float(found.df),
-            "p_value": found.p_value if equal < len(pairs) else math.nan,
+            "difference": 0.0 if same else of_pairs.estimate,
+            "low": 0.0 if same else of_pairs.low,
+            "high": 0.0 if same else of_pairs.high,
+            "standard_error": 0.0 if same else of_pairs.standard_error,
+            "df": float(of_pairs.df),
+            "p_value": math.nan if same else of_pairs.p_value,
             **sizes,
             "method": PAIRED,
             "units": len(blocks),

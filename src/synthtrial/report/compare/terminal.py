@@ -9,9 +9,9 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from synthtrial.report.compare import SideBySide
+from synthtrial.report.compare.arithmetic import SAME
 from synthtrial.report.compare.texts import Row, headline, method, rows_of
 from synthtrial.report.facts import listing
-from synthtrial.report.inference import EQUAL
 from synthtrial.report.tables import study_stamps
 
 _LONGEST = 40  # characters of a setting
@@ -66,7 +66,7 @@ def _show_rows(console: Console, title: str, rows: list[Row]) -> None:
         equal = [arm for arm in dict.fromkeys(row.arm for row in here) if _is_equal(arm, here)]
         told = [row for row in here if row.arm not in equal]
         _title(console, f"{title}, regimen {regimen}")
-        table = _table("", "arm", "A", "B", "B - A", "interval", "", "p", "from")
+        table = _table("", "arm", "A", "B", "B - A", "interval", "", "p (Holm)", "from")
         last = ""
         for row in told:
             texts = (row.a, row.b, row.difference, row.interval, f"{row.symbol} {row.word}")
@@ -80,7 +80,7 @@ def _show_rows(console: Console, title: str, rows: list[Row]) -> None:
 
 
 def _is_equal(arm: str, rows: list[Row]) -> bool:
-    return all(row.outcome == EQUAL for row in rows if row.arm == arm)
+    return all(row.outcome == SAME for row in rows if row.arm == arm)
 
 
 def _title(console: Console, text: str) -> None:

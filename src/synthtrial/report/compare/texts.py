@@ -12,15 +12,15 @@ import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.compare import SideBySide
-from synthtrial.report.compare.arithmetic import PAIRED
+from synthtrial.report.compare.arithmetic import PAIRED, SAME
 from synthtrial.report.facts import count_text, listing, records
-from synthtrial.report.inference import EQUAL, UNCLEAR, UNTESTED, sign_of
+from synthtrial.report.inference import HIGHER, LOWER, UNCLEAR, UNTESTED
 from synthtrial.report.numbers import between, number, p_value
 from synthtrial.report.tables import study_stamps
 from synthtrial.report.verdict import readable
-from synthtrial.report.views import SYMBOLS, WORDS
+from synthtrial.report.views import HINTS, WORDS, symbol_of
 
-_WORDS = {**WORDS, EQUAL: "equal in every pair"}
+_WORDS = {**WORDS, SAME: "equal in every pair"}
 _NAMED = 3
 
 
@@ -32,9 +32,9 @@ class Row:
         regimen, arm, target: what is compared.
         a, b: means.
         difference, interval: of B minus A.
-        outcome: ``higher``, ``lower``, ``unclear``, ``untested`` or ``equal``.
+        outcome: ``higher``, ``lower``, ``unclear``, ``untested`` or ``same``.
         symbol, word: for it.
-        p_value: as text; empty where there is none.
+        p_value: corrected for all rows, as text; empty where there is none.
         basis: from what: ``6 pairs of draws``, ``Welch, 3 or more a side (draw)``.
         stamps: of either cell.
         estimate, ends: the difference and its interval as numbers; NaN where there is none.
@@ -83,9 +83,7 @@ def _row(found: SideBySide, row: Mapping[str, Any], gains: bool) -> Row:
     titles = {"minority": "minority mean", "overall": design.overall_scope}
     target = titles.get(row["scope"], f"class {row['class_name']}")
     low, high = float(row["low"]), float(row["high"])
-    outcome = sign_of(low, high)
-    if row["equal"] and row["equal"] == min(row["n_a"], row["n_b"]):
-        outcome = EQUAL
+    outcome = row["outcome"]
     interval = between(low, high, unknown="no interval")
     return Row(
         regimen_label(row["regimen"]),
@@ -94,11 +92,11 @@ def _row(found: SideBySide, row: Mapping[str, Any], gains: bool) -> Row:
         number(row["mean_a"], signed=gains),
         number(row["mean_b"], signed=gains),
         number(row["difference"], signed=True),
-        "no pair differs" if outcome == EQUAL else interval,
+        "no pair differs" if outcome == SAME else interval,
         outcome,
-        SYMBOLS[outcome],
+        "=" if outcome == SAME else symbol_of(outcome, low, high),
         _WORDS[outcome],
-        "" if math.isnan(row["p_value"]) else p_value(row["p_value"]),
+        "" if math.isnan(row["p_holm"]) else p_value(row["p_holm"]),
         _basis(row),
         tuple(stamp for stamp in row["stamps"].split(",") if stamp),
         float(row["difference"]),
@@ -117,24 +115,22 @@ def headline(found: SideBySide) -> list[str]:
     rows = rows_of(found, found.scores)
     gains = rows_of(found, found.gains, gains=True)
     lines: list[str] = []
-    told = [row for row in rows if row.outcome not in (UNCLEAR, UNTESTED, EQUAL)]
+    told = [row for row in rows if row.outcome not in (UNCLEAR, UNTESTED, SAME)]
     if not rows:
         return ["No cell is finished in both: nothing can be compared yet.", _bits(found)]
     unsure = sum(row.outcome == UNCLEAR for row in rows)
     untested = sum(row.outcome == UNTESTED for row in rows)
-    same = sum(row.outcome == EQUAL for row in rows)
+    same = sum(row.outcome == SAME for row in rows)
     if same == len(rows):
         return ["Every score is the same in A and B.", _bits(found)]
     parts = [f"{n} {text}" for n, text in ((unsure, "not clear"), (same, "equal")) if n]
     parts += [f"{untested} without an interval"] if untested else []
     rest = f"; {listing(parts)}" if parts else ""
-    chance = (1.0 - found.a.facts.design.confidence) * (len(told) + unsure)
-    alone = f" (by chance alone about {chance:.1g} would)" if told else ""
     lines.append(
         f"Of {count_text(len(rows), 'score')}, {len(told)} differ{'s' if len(told) == 1 else ''} "
-        f"clearly between A and B{alone}{rest}."
+        f"clearly between A and B{rest}."
     )
-    changed = [row for row in gains if row.outcome not in (UNCLEAR, UNTESTED, EQUAL)]
+    changed = [row for row in gains if row.outcome not in (UNCLEAR, UNTESTED, SAME)]
     if gains:
         baseline = found.a.facts.design.baseline
         named = [f"{row.arm} at {row.regimen} ({row.target})" for row in changed[:_NAMED]]
@@ -195,11 +191,13 @@ def method(found: SideBySide) -> list[str]:
             "subset and one generator: what is said holds for just these, and says nothing of how "
             "another generator of the same settings would compare."
         )
-    confidence, count = 100 * found.a.facts.design.confidence, len(table) + len(found.gains)
+    confidence = 100 * found.a.facts.design.confidence
     lines.append(
-        f"Each interval holds by itself with {confidence:g} %; among {count} of them some exclude "
-        "zero by chance. No interval holds the sampling error of the test set, which is one for "
-        "both."
+        f"Each interval holds by itself with {confidence:g} %. What is called higher or lower is "
+        "told by p values corrected for all rows of its table (Holm), so that a false alarm "
+        f"anywhere in it has {100 - confidence:g} % at most. {HINTS[HIGHER]} {HINTS[LOWER]}: the "
+        "interval is clear of zero, but not once all rows are counted. No interval holds the "
+        "sampling error of the test set, which is one for both."
     )
     if found.test_set.note:
         lines.append(f"{found.test_set.note[0].upper()}{found.test_set.note[1:]}.")

@@ -10,11 +10,11 @@ from PIL import Image
 from rich.console import Console
 
 from synthtrial.errors import ConfigError
+from synthtrial.history import history_file, raise_replicates
 from synthtrial.holdings import artifacts_in_use, contents_of_store, contents_of_study
 from synthtrial.plan import build
 from synthtrial.store.artifacts import draft, open_store
 from synthtrial.study import load
-from synthtrial.targets import raise_target, target_file
 from synthtrial.tasks import ARTIFACT_KINDS
 from synthtrial.upstream import prepare_task
 from synthtrial.views import collect
@@ -93,12 +93,12 @@ def test_an_archive_of_a_study_has_what_is_there_of_it_and_what_that_was_made_fr
 
 def test_an_archive_of_a_store_has_every_study_and_every_artifact(kept):
     store, studies, made = kept
-    raise_target(studies[1], store, 50)
+    raise_replicates(studies[1], store, 50)
     found = contents_of_store(store, keep_ids=True)
     assert set(found.artifacts) == {*made[0], *made[1], STRAY}
     assert found.trials is None
     snapshots = {f"{study.digest}.yaml": study.snapshot().encode() for study in studies}
-    target = target_file(studies[1], store)
+    target = history_file(studies[1], store)
     assert dict(found.studies) == {**snapshots, target.name: target.read_bytes()}
     assert dict(found.about) == {"study": None, "studies": ["digits", "other"]}
     # How far a study was taken goes along with that study alone.

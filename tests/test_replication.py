@@ -13,10 +13,10 @@ import pytest
 from scipy import stats
 
 from synthtrial.errors import ConfigError
+from synthtrial.history import WidthRule, raise_replicates, read_history
 from synthtrial.replication import assumed_power, decide, make_rule, width_of
 from synthtrial.store.artifacts import open_store
 from synthtrial.study import load
-from synthtrial.targets import WidthRule, raise_target, read_target
 
 SECONDS = [
     "arms={none: {}, gan: {synthetic: true}}",
@@ -62,7 +62,7 @@ def test_the_rule_begins_with_ten_replicates_and_says_how_many_it_takes(replicat
     assert "the rule begins with 10 replicates; going on" in first.stdout
     assert second.returncode == 0
     assert "a width of 0.3 takes 10 replicates (by the spread of the first 10" in second.stdout
-    target = read_target(load("digits", SECONDS), open_store(place / "store"))
+    target = read_history(load("digits", SECONDS), open_store(place / "store"))
     assert target.rule == WidthRule(0.3, 10, 14)
 
 
@@ -97,7 +97,7 @@ def test_looks_are_remembered_and_the_report_says_so(replicated):
     place, printed = replicated
     assert printed[2].returncode == 0
     store = open_store(place / "store")
-    target = read_target(load("digits", SECONDS), store)
+    target = read_history(load("digits", SECONDS), store)
     assert [(look.before, look.after, look.seen) for look in target.looks] == [
         (2, 10, 0),
         (10, 11, 10),
@@ -119,7 +119,7 @@ def copied(replicated, tmp_path, synthtrial_command):
         return subprocess.run(command, capture_output=True, text=True)
 
     def state():
-        target = read_target(load("digits", words), open_store(tmp_path / "store"))
+        target = read_history(load("digits", words), open_store(tmp_path / "store"))
         report = tmp_path / "reports" / "digits" / "report.html"
         page = report.read_text(encoding="utf-8") if report.exists() else ""
         looks = [(look.before, look.after, look.seen, look.by) for look in target.looks]
@@ -198,7 +198,7 @@ def test_another_width_keeps_the_first_replicates_of_the_rule_before(tmp_path):
     study, store = load("digits"), open_store(tmp_path / "store")
     rule = make_rule(width_of("width < 2e-1"), study, store, 50)
     assert (rule.width, rule.first) == (0.2, 10)
-    study = raise_target(study, store, 30, rule=rule, by="--until width<0.2 --max 50")
+    study = raise_replicates(study, store, 30, rule=rule, by="--until width<0.2 --max 50")
     assert make_rule(0.1, study, store, 50).first == 10
 
 

@@ -2,7 +2,7 @@
 
 A question that is named, or changed, when results can be seen may have been picked by them. So the
 store remembers what was declared while there was nothing to see yet, and each other declaration
-that was run with later, with how many replicates had results then (:mod:`synthtrial.targets` keeps
+that was run with later, with how many replicates had results then (:mod:`synthtrial.history` keeps
 them). What is reported is compared with the first of these.
 """
 

@@ -17,6 +17,7 @@ from synthtrial.engines.base import DurableEngine
 from synthtrial.engines.slurm.costs import check_budget
 from synthtrial.errors import ConfigError, StoreBusyError, TrainingError
 from synthtrial.estimates import Clock
+from synthtrial.history import remember_run
 from synthtrial.identity import canonical_json
 from synthtrial.plan import Plan, build, find_task, narrow
 from synthtrial.store.artifacts import Store, open_store
@@ -25,7 +26,6 @@ from synthtrial.store.files import storage_errors, write_file
 from synthtrial.store.records import RecordWriter, compact, seal_abandoned
 from synthtrial.store.root import snapshot_file
 from synthtrial.study import Study, load
-from synthtrial.targets import remember_run
 from synthtrial.tasks import Task
 from synthtrial.work import Context, run_task
 

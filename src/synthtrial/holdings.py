@@ -8,6 +8,7 @@ from pathlib import Path
 
 from synthtrial.data.imported import IMPORTED, describe_as_imported
 from synthtrial.errors import ConfigError, StoreError
+from synthtrial.history import SUFFIX, as_replicated, history_file
 from synthtrial.identity import canonical_json
 from synthtrial.plan import Plan, build
 from synthtrial.store.artifacts import Store, exists, open_store
@@ -16,7 +17,6 @@ from synthtrial.store.maintenance import with_inputs
 from synthtrial.store.root import STUDIES, snapshot_files
 from synthtrial.store.transfer.exporting import Contents, everything
 from synthtrial.study import Study, load
-from synthtrial.targets import SUFFIX, target_file, with_target
 from synthtrial.tasks import ARTIFACT_KINDS
 from synthtrial.upstream import prepare_task
 
@@ -46,7 +46,7 @@ def locate(given: str, overrides: Sequence[str] = ()) -> tuple[Study, Store]:
                 f"results of {words}: '{words}@STORE'"
             )
         store = open_store(study.store_path, create=False)
-    return with_target(study, store), store
+    return as_replicated(study, store), store
 
 
 def _kept(store: Store, words: str) -> Path | None:
@@ -80,7 +80,7 @@ def artifacts_in_use(store: Store, study: Study) -> set[tuple[str, str]]:
     used = artifacts_of(build(study, store))
     for path in snapshot_files(store):
         with _must_be_readable(path):
-            used |= artifacts_of(build(with_target(load(path), store), store))
+            used |= artifacts_of(build(as_replicated(load(path), store), store))
     return used
 
 
@@ -98,7 +98,7 @@ def contents_of_study(plan: Plan, store: Store, *, keep_ids: bool) -> Contents:
     """
     made = {item for item in artifacts_of(plan) if exists(store, *item)}
     name, text = _snapshot(plan.study, keep_ids)
-    target = target_file(plan.study, store)
+    target = history_file(plan.study, store)
     studies = {name: text} | ({target.name: target.read_bytes()} if target.exists() else {})
     about = {"study": plan.study.name, "complete": plan.complete}
     return Contents(with_inputs(store, made), set(plan.tasks), studies, about)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.errors import ConfigError
+from synthtrial.history import WidthRule, read_history
 from synthtrial.plan import Plan, build
 from synthtrial.report.facts import Facts, records
 from synthtrial.report.held_out import with_test_set
@@ -30,7 +31,6 @@ from synthtrial.stats.power import (
 from synthtrial.stats.sequential import LEAST_FIRST, blocks_needed
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.study import Study
-from synthtrial.targets import WidthRule, read_target
 
 _RULE = re.compile(r"\s*width\s*<=?\s*([0-9.eE+-]+)\s*")
 _SHOWN = (5, 10, 20, 50, 100)
@@ -98,7 +98,7 @@ def make_rule(width: float, study: Study, store: Store, most: int) -> WidthRule:
             "protocol.draws=null for a draw of its own for each replicate, or 1 to ask about a "
             "single one"
         )
-    known = read_target(study, store)
+    known = read_history(study, store)
     first = max(LEAST_FIRST, protocol.replicates)
     if known is not None and known.rule is not None:
         first = known.rule.first

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from synthtrial.errors import DamagedArtifactError
+from synthtrial.history import WidthRule, raise_replicates, read_history, remember_run
 from synthtrial.plan import build
 from synthtrial.store.artifacts import draft, list_artifacts, open_store
 from synthtrial.store.records import read_records
@@ -16,7 +17,6 @@ from synthtrial.store.transfer import merging
 from synthtrial.store.transfer.archive import _checksum
 from synthtrial.store.transfer.formats import ABOUT
 from synthtrial.study import load
-from synthtrial.targets import WidthRule, raise_target, read_target, remember_run
 from synthtrial.testing.studies import measured, run_here
 
 
@@ -170,18 +170,18 @@ def test_the_target_of_replicates_travels_and_is_never_lowered(
     study = toy_study(tmp_path / "one", "protocol.replicates=2", "store.keep_logits=false")
     store, rule = open_store(study.store_path), WidthRule(0.5, 2, 9)
     remember_run(study, store)
-    run_here(raise_target(study, store, 3, seen=2, by="--to 3", rule=rule), store)
+    run_here(raise_replicates(study, store, 3, seen=2, by="--to 3", rule=rule), store)
     exported(study, tmp_path / "toy.tar")
     new = open_store(tmp_path / "new")
-    raise_target(study, new, 2)
+    raise_replicates(study, new, 2)
     imported(tmp_path / "toy.tar", tmp_path / "new")
     snapshot = next((tmp_path / "new" / "studies").glob("*.yaml"))
     there = load(snapshot, ["protocol.replicates=2"])
-    assert read_target(there, new) == read_target(study, store)
-    assert read_target(there, new).rule == rule
-    raise_target(study, new, 7, seen=3, by="--to 7")
+    assert read_history(there, new) == read_history(study, store)
+    assert read_history(there, new).rule == rule
+    raise_replicates(study, new, 7, seen=3, by="--to 7")
     imported(tmp_path / "toy.tar", tmp_path / "new")
-    target = read_target(study, new)
+    target = read_history(study, new)
     assert (target.replicates, target.rule) == (7, rule)
     assert [look.by for look in target.looks] == ["--to 3", "--to 7"]
 
@@ -202,12 +202,12 @@ def test_the_target_of_replicates_travels_and_is_never_lowered(
 )
 def test_what_an_archive_says_of_replicates_is_checked(odd):
     with pytest.raises(DamagedArtifactError, match="does not say a number of replicates"):
-        merging._read_target(json.dumps(odd).encode(), Path("toy.replicates.json"))
+        merging._read_history(json.dumps(odd).encode(), Path("toy.replicates.json"))
 
 
 def test_a_file_of_before_looks_were_kept_is_merged():
     look = {"before": 2, "after": 3, "seen": 2, "by": "run", "at": "2025-01-01T00:00:00+00:00"}
-    old = merging._read_target(b'{"replicates": 9}', Path("toy.replicates.json"))
+    old = merging._read_history(b'{"replicates": 9}', Path("toy.replicates.json"))
     asked = {"asked": {"margin": 0.1}, "seen": 0, "at": "2025-01-01T00:00:00+00:00"}
     given = {"by": "--until width<1 --max 9", "seen": 2, "at": "2025-01-01T00:00:00+00:00"}
     new = {"replicates": 3, "rule": None, "looks": [look], "ran": 3}

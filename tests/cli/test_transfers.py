@@ -9,10 +9,10 @@ import pytest
 
 from synthtrial.data.splits import check_split, read_split
 from synthtrial.errors import DataError
+from synthtrial.history import raise_replicates
 from synthtrial.plan import build
 from synthtrial.store.artifacts import list_artifacts, open_store, read_artifact
 from synthtrial.store.images import read_labels
-from synthtrial.targets import raise_target
 from synthtrial.testing.studies import measured, run_here
 from synthtrial.work.context import _artifact
 
@@ -130,7 +130,7 @@ def test_nothing_new_is_made_from_hashed_ids(toy, tmp_path, exported, imported):
 
 
 def test_a_study_moves_with_its_ids_and_goes_on(toy, tmp_path, exported, imported, problems):
-    raised = raise_target(toy, open_store(toy.store_path), 4)
+    raised = raise_replicates(toy, open_store(toy.store_path), 4)
     assert raised is toy  # nothing beyond what the study says
     text = exported(toy, tmp_path / "moved", "--keep-ids")
     assert "can go on elsewhere" in text

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from synthtrial.declared import Change, declared_of
+from synthtrial.history import Given, History, Look, WidthRule
 from synthtrial.report.basis import declared_sentences
 from synthtrial.report.facts import Primary
 from synthtrial.report.looks import with_looks
 from synthtrial.study import load
-from synthtrial.targets import Given, Look, Target, WidthRule
 
 AT = "2025-01-01T00:00:00+00:00"
 RULE = WidthRule(0.3, 10, 14)
@@ -21,8 +21,8 @@ def said(fabricate):
 
     def say(*looks, rule=None, ran=0, given=(), changed=()):
         design = fabricate.design(replicates=12, draws=12)
-        target = Target(12, rule, tuple(looks), ran, given=tuple(given))
-        found = with_looks(design, target, changed)
+        history = History(12, rule, tuple(looks), ran, given=tuple(given))
+        found = with_looks(design, history, changed)
         assert found.pilot == (None if rule is None else rule.first)
         told = declared_sentences(found)
         assert told[len(told) - len(found.looks) :] == list(found.looks), "the page has them"
@@ -168,9 +168,9 @@ def test_a_question_that_became_another_one_after_results_is_not_called_declared
     fabricate, name, late
 ):
     design = fabricate.design(primary=PRIMARY)
-    before, *_ = declared_sentences(with_looks(design, Target(12, None, ())))
+    before, *_ = declared_sentences(with_looks(design, History(12, None, ())))
     assert before.startswith("Declared as the primary question: does gan change ")
-    found = with_looks(design, Target(12, None, ()), [Change(name, "a", "b", 6)])
+    found = with_looks(design, History(12, None, ()), [Change(name, "a", "b", 6)])
     assert found.asked_late == late
     text, *_ = declared_sentences(found)
     start = "Asked as the primary question, but only since results of 6 replicates could be seen"

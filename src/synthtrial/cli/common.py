@@ -39,15 +39,15 @@ def open_study(
     study: str, overrides: Sequence[str], engine: str | None, *, create: bool
 ) -> tuple[Study, Store | None]:
     """Return a study, taken to the replicates that were asked for, and its store if it has one."""
+    from synthtrial.history import as_replicated
     from synthtrial.store.artifacts import open_store
     from synthtrial.study import load
-    from synthtrial.targets import with_target
 
     loaded = load(study, overrides, engine)
     if not create and not loaded.store_path.exists():
         return loaded, None
     store = open_store(loaded.store_path, create=create)
-    raised = with_target(loaded, store)
+    raised = as_replicated(loaded, store)
     if raised is not loaded:
         own = loaded.settings.protocol.replicates
         click.echo(

@@ -22,9 +22,9 @@ from synthtrial.cli.studies import detach_study, run_study, show_report
 from synthtrial.errors import ConfigError
 
 if TYPE_CHECKING:
+    from synthtrial.history import WidthRule
     from synthtrial.store.artifacts import Store
     from synthtrial.study import Study
-    from synthtrial.targets import WidthRule
 
 _MOST = 50  # replicates, where --until names no limit
 
@@ -56,8 +56,8 @@ def replicate(
     detach: bool,
 ) -> None:
     """Add replicates until there are --to of them, or by a rule; only missing ones are run."""
+    from synthtrial.history import raise_replicates, seen_replicates
     from synthtrial.replication import make_rule, refuse_hashed, width_of
-    from synthtrial.targets import raise_target, seen_replicates
 
     if [target, until, back_to].count(None) != 2:
         raise ConfigError('give one of --to N, --until "width<0.01" and --back-to N')
@@ -81,17 +81,17 @@ def replicate(
     if target < have:
         click.echo(f"the study has {have} replicates; --to only adds (--back-to takes back)")
     seen = seen_replicates(planned)
-    go_on(raise_target(loaded, store, target, seen=seen, by=f"--to {target}"), {})
+    go_on(raise_replicates(loaded, store, target, seen=seen, by=f"--to {target}"), {})
 
 
 def _taken_back(study: str, overrides: Sequence[str], engine: str | None, back_to: int) -> Study:
     """Return a study with fewer replicates than were asked for; nothing of it may be running."""
     from synthtrial.engines.submissions import open_submissions
     from synthtrial.errors import StoreBusyError
+    from synthtrial.history import as_replicated, seen_replicates, take_back
     from synthtrial.store.artifacts import open_store
     from synthtrial.store.attempts import hold
     from synthtrial.study import load
-    from synthtrial.targets import seen_replicates, take_back, with_target
 
     loaded = load(study, overrides, engine)
     store = open_store(loaded.store_path, create=False)
@@ -102,14 +102,14 @@ def _taken_back(study: str, overrides: Sequence[str], engine: str | None, back_t
                 f"jobs of {name} are in SLURM's queue, and would go on to what was asked for: stop "
                 f"them with `{loaded.command('cancel')}` first; what is finished is kept"
             )
-        seen = seen_replicates(build_plan(with_target(loaded, store), store))
+        seen = seen_replicates(build_plan(as_replicated(loaded, store), store))
         return take_back(loaded, store, back_to, seen=seen, by=f"--back-to {back_to}")
 
 
 def _replicate_until(study: Study, store: Store, rule: WidthRule, detach: bool) -> None:
     """Replicate by a rule about the width of the primary interval."""
+    from synthtrial.history import raise_replicates, seen_replicates
     from synthtrial.replication import decide
-    from synthtrial.targets import raise_target, seen_replicates
 
     by, said = f"--until width<{rule.width:g} --max {rule.most}", False
     while True:
@@ -123,7 +123,7 @@ def _replicate_until(study: Study, store: Store, rule: WidthRule, detach: bool) 
         for line in decision.widths:
             click.echo(line)
         planned = build_plan(study, store)
-        study = raise_target(
+        study = raise_replicates(
             study,
             store,
             decision.replicates,

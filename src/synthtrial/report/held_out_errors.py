@@ -24,6 +24,7 @@ from synthtrial.report.kept_logits import (
     read_held_out,
     read_scores,
 )
+from synthtrial.report.same import Target
 from synthtrial.report.tables import reported_trials
 from synthtrial.stats.held_out import held_out_error
 from synthtrial.stats.influence import Influence, join
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from synthtrial.report.facts import Design, Facts
 
 Place = tuple[str, float, int]  # arm, regimen, replicate
-Target = tuple[str, str]  # scope, class name
 #: Influences of groups, by target, arm and block (a draw, or a replicate: ``Design.unit``).
 Vectors = dict[Target, dict[str, dict[int, np.ndarray]]]
 

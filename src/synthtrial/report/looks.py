@@ -8,8 +8,8 @@ from typing import Any
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.declared import Change
+from synthtrial.history import Given, History, Look, WidthRule
 from synthtrial.report.facts import Design, count_text, listing
-from synthtrial.targets import Given, Look, Target, WidthRule
 
 #: What may be changed, in words, by its name in :func:`synthtrial.declared.declared_of`.
 _NAMES = {
@@ -31,24 +31,24 @@ _QUESTION = ("arm", "target", "regimens", "baseline")
 _ALL_IF_EMPTY = ("family", "overall_classes")
 
 
-def with_looks(design: Design, target: Target | None, changed: Sequence[Change] = ()) -> Design:
+def with_looks(design: Design, history: History | None, changed: Sequence[Change] = ()) -> Design:
     """Say by what rule, and after which looks, there are so many replicates; and what was changed.
 
     Args:
         design: of the study, as it is reported.
-        target: what is remembered of it in its store.
+        history: what is remembered of it in its store.
         changed: what is asked otherwise than was declared before results could be seen.
     """
-    if target is None:
+    if history is None:
         return design
-    rule, sentences = target.rule, [_change_sentence(change) for change in _told(changed)]
-    rules = _rules(target)
+    rule, sentences = history.rule, [_change_sentence(change) for change in _told(changed)]
+    rules = _rules(history)
     if rule is not None:
-        sentences.append(_rule_sentence(rule, _first_given(target, rules)))
-    sentences += _look_sentences([look for look in target.looks if look.seen], rules)
-    if target.ran > design.replicates:
+        sentences.append(_rule_sentence(rule, _first_given(history, rules)))
+    sentences += _look_sentences([look for look in history.looks if look.seen], rules)
+    if history.ran > design.replicates:
         sentences.append(
-            f"The study has been run with {target.ran} replicates; this report is about the first "
+            f"The study has been run with {history.ran} replicates; this report is about the first "
             f"{design.replicates} only."
         )
     pilot = None if rule is None else rule.first
@@ -124,16 +124,16 @@ def _rule_sentence(rule: WidthRule, given: Given | None) -> str:
     )
 
 
-def _rules(target: Target) -> list[str]:
+def _rules(history: History) -> list[str]:
     """Return each rule that was given, as it was typed, the first one first."""
-    found = [(look.at, look.by) for look in target.looks if look.seen and "--until" in look.by]
-    found += [(given.at, given.by) for given in target.given]
+    found = [(look.at, look.by) for look in history.looks if look.seen and "--until" in look.by]
+    found += [(given.at, given.by) for given in history.given]
     return list(dict.fromkeys(by for _, by in sorted(found, key=lambda pair: pair[0])))
 
 
-def _first_given(target: Target, rules: Sequence[str]) -> Given | None:
+def _first_given(history: History, rules: Sequence[str]) -> Given | None:
     """Return when a rule was first given; None where an older one says nothing of that."""
-    return next((given for given in target.given[:1] if given.by == rules[0]), None)
+    return next((given for given in history.given[:1] if given.by == rules[0]), None)
 
 
 def _look_sentences(looks: Sequence[Look], rules: Sequence[str]) -> list[str]:

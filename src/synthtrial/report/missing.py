@@ -6,7 +6,7 @@ import pandas as pd
 
 from synthtrial.report import tables
 from synthtrial.report.facts import UNSCORED, Facts
-from synthtrial.report.views import Target, targets
+from synthtrial.report.views import Column, columns_of
 
 #: Letters of a message that a table has room for.
 _SHORT = 120
@@ -65,12 +65,12 @@ class Missing:
 
         Returns:
             Why it has fewer replicates than planned, and what to say of each column of
-            :func:`views.targets` where that has no score.
+            :func:`views.columns_of` where that has no score.
         """
-        columns, cell = targets(self._facts.design), self.of_cell(regimen, arm)
-        reasons = [self.of_target(regimen, arm, target) for target in columns]
+        columns, cell = columns_of(self._facts.design), self.of_cell(regimen, arm)
+        reasons = [self.of_column(regimen, arm, column) for column in columns]
         if against:
-            theirs = [self.of_target(regimen, against, target) for target in columns]
+            theirs = [self.of_column(regimen, against, column) for column in columns]
             theirs = [
                 f"{against}: {reason}" if reason else f"no block is shared with {against}"
                 for reason in theirs
@@ -90,14 +90,14 @@ class Missing:
             return _became(trials, self._facts.design.replicates, quoting=False)
         return _became(trials, self._facts.design.replicates)
 
-    def of_target(self, regimen: float, arm: str, target: Target) -> str:
+    def of_column(self, regimen: float, arm: str, column: Column) -> str:
         """Say why a cell has no score of a target; empty where it has one."""
-        if (regimen, arm, target.scope, target.class_name) in self._known:
+        if (regimen, arm, column.scope, column.class_name) in self._known:
             return ""
         scored = int(self._scored.get((regimen, arm), 0))
         if not scored:
             return self.of_cell(regimen, arm)
-        design, name = self._facts.design, target.class_name
+        design, name = self._facts.design, column.class_name
         if name and design.select_over == "per_class" and name not in design.minority:
             return "no configuration was chosen for it"
         what = f"undefined in {'its trial' if scored == 1 else f'all {scored} trials'}"

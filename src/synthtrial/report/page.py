@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from synthtrial import __version__
@@ -37,6 +36,7 @@ from synthtrial.report import (
     selection,
     stopping,
     tables,
+    templating,
     verdict,
     views,
 )
@@ -201,7 +201,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
         "synthetic_counts": drawn(figures.synthetic_counts(facts, allocations)),
         "allocations": _allocation_rows(allocations),
         "several_allocations": allocations.arms.nunique() > 1,
-        "targets": views.targets(design),
+        "targets": views.columns_of(design),
         "results": views.results_view(facts, means, styles, missing=missing),
         "differences": views.results_view(
             facts, differences, styles, differences=True, missing=missing
@@ -242,15 +242,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
         "digests": _digests(facts),
         "generated": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-    environment = Environment(
-        loader=PackageLoader("synthtrial.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        finalize=_tight,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("report.html.j2").render(context)
+    html = templating.render("report.html.j2", **context)
     return html, findings.as_json(facts, found_all)
 
 
@@ -291,13 +283,6 @@ def _image_tables(facts: Facts, losses: pd.DataFrame) -> dict[str, pd.DataFrame]
     if design.trains_generators:
         found |= {"generators": facts.generators, "generator-losses": losses}
     return found
-
-
-def _tight(value: object) -> object:
-    """Keep a number and its percent sign on one line."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return value.replace(" %", "\u00a0%")
-    return value
 
 
 def _answer_titles(facts: Facts) -> list[str]:

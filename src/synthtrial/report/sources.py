@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from synthtrial.data.base import restrictions_of
+from synthtrial.history import changed_questions, read_history
 from synthtrial.plan import Plan
 from synthtrial.published import published_of
 from synthtrial.report.cams import find_maps
@@ -35,7 +36,6 @@ from synthtrial.report.spending import TRIED, seconds_by_task, tariff_of, work_d
 from synthtrial.store.artifacts import Store, read_artifact
 from synthtrial.store.records import read_records
 from synthtrial.study import Study
-from synthtrial.targets import changed_questions, read_target
 from synthtrial.tasks import Task
 from synthtrial.upstream import allocate_task
 
@@ -48,7 +48,7 @@ def gather(study: Study, store: Store, plan: Plan) -> Facts:
         DamagedArtifactError: a manifest, the records or a picture is damaged.
     """
     changed = changed_questions(study, store, plan)
-    design = with_looks(describe(study), read_target(study, store), changed)
+    design = with_looks(describe(study), read_history(study, store), changed)
     named = study.settings.statistics.published
     planned = planned_trials(plan, store)
     tries = read_records(store, every_attempt=True, columns=list(TRIED))

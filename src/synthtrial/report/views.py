@@ -59,7 +59,7 @@ STAMP_TEXTS = {
 
 
 @dataclass(frozen=True)
-class Target:
+class Column:
     """A column of the results: its key in the tables and its heading."""
 
     scope: str
@@ -159,14 +159,14 @@ class StripView:
     pixelated: bool
 
 
-def targets(design: Design) -> list[Target]:
+def columns_of(design: Design) -> list[Column]:
     """Return the columns of the results: minority classes, their mean, and overall."""
-    found = [Target("class", name, name, readable(design.class_metric)) for name in design.minority]
+    found = [Column("class", name, name, readable(design.class_metric)) for name in design.minority]
     if len(design.minority) > 1 and not design.overall_is_minority:
-        found.append(Target("minority", "", "minority mean", readable(design.class_metric)))
+        found.append(Column("minority", "", "minority mean", readable(design.class_metric)))
     over = "minority mean" if design.overall_is_minority else design.overall_scope
     if not (design.overall_is_minority and len(design.minority) == 1):
-        found.append(Target("overall", "", over, readable(design.overall_metric)))
+        found.append(Column("overall", "", over, readable(design.overall_metric)))
     return found
 
 
@@ -198,7 +198,7 @@ def results_view(
         differences: whether it is the second.
         missing: says why an arm has no score; without it, such an arm has no row.
     """
-    columns, against = targets(facts.design), facts.design.baseline if differences else ""
+    columns, against = columns_of(facts.design), facts.design.baseline if differences else ""
     keyed = {
         (float(row["regimen"]), row["arm"], row["scope"], row["class_name"]): row
         for row in records(table)

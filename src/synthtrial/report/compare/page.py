@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from synthtrial import __version__
+from synthtrial.report import templating
 from synthtrial.report.compare import SideBySide
 from synthtrial.report.compare.texts import Row, headline, method, plain, rows_of
 from synthtrial.report.facts import records
@@ -67,15 +67,9 @@ _SETTING = ["key", "a", "b", "touches"]
 
 def render(found: SideBySide) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=PackageLoader("synthtrial.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scores, gains = found.scores, found.gains
-    return environment.get_template("comparison.html.j2").render(
+    return templating.render(
+        "comparison.html.j2",
         title=f"{found.a.study.name} and {found.b.study.name} · synthtrial",
         sides=[
             (side.name, side.study.name, str(side.store.root), study_stamps(side.facts))

@@ -227,8 +227,8 @@ def _add_studies(archive: Archive, store: Store) -> None:
             write_file(folder / name, archive.read(f"{STUDIES}/{name}"))
     for name in _names_under(archive, STUDIES, _TARGET):
         path = folder / name
-        theirs = _read_target(archive.read(f"{STUDIES}/{name}"), archive.path / STUDIES / name)
-        mine = _read_target(path.read_bytes(), path) if path.exists() else {"replicates": 0}
+        theirs = _read_history(archive.read(f"{STUDIES}/{name}"), archive.path / STUDIES / name)
+        mine = _read_history(path.read_bytes(), path) if path.exists() else {"replicates": 0}
         write_file(path, json.dumps(_merged(mine, theirs)).encode() + b"\n")
 
 
@@ -265,7 +265,7 @@ def _both(
     return found
 
 
-#: What :mod:`synthtrial.targets` writes, and nothing else: an archive may come from anybody.
+#: What :mod:`synthtrial.history` writes, and nothing else: an archive may come from anybody.
 _RULE = {"width": (int, float), "first": int, "most": int}
 _LISTS: dict[str, dict[str, Any]] = {
     "looks": {"before": int, "after": int, "seen": int, "by": str, "at": str},
@@ -275,7 +275,7 @@ _LISTS: dict[str, dict[str, Any]] = {
 _PLAIN = (str, int, float, type(None))
 
 
-def _read_target(content: bytes, path: Path) -> dict[str, Any]:
+def _read_history(content: bytes, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(content)
         kept = {"replicates": int(found["replicates"]), "ran": int(found.get("ran", 0))}

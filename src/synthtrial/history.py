@@ -6,7 +6,7 @@ an edited study that is run again. So is who first gives a rule then, or asks so
 was declared before (:mod:`synthtrial.declared`).
 
 What is remembered lies in ``studies/<name>-<key>.replicates.json`` of the store
-(:func:`target_file`). The key (:func:`study_key`) is that of what is measured, whatever the number
+(:func:`history_file`). The key (:func:`study_key`) is that of what is measured, whatever the number
 of replicates, so that two studies of one name do not answer for each other.
 """
 
@@ -85,8 +85,8 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What was asked for in a store, and done.
+class History:
+    """What was asked for of a study in a store, and done.
 
     Attributes:
         replicates: in all, that `synthtrial replicate` asked for; 0 where it never did.
@@ -129,7 +129,7 @@ def study_key(study: Study) -> str:
     return digest(kept)
 
 
-def target_file(study: Study, store: Store) -> Path:
+def history_file(study: Study, store: Store) -> Path:
     """Return the file of what was asked for of a study, whether it is there or not.
 
     Where there is none with the study's key, but one with its name alone, as they once were, it is
@@ -139,23 +139,23 @@ def target_file(study: Study, store: Store) -> Path:
     return by_name if by_name.exists() and not mine.exists() else mine
 
 
-def with_target(study: Study, store: Store) -> Study:
+def as_replicated(study: Study, store: Store) -> Study:
     """Return the study with the replicates that `synthtrial replicate` has asked for here."""
-    target = read_target(study, store)
-    return study if target is None else _with_replicates(study, target.replicates)
+    history = read_history(study, store)
+    return study if history is None else _with_replicates(study, history.replicates)
 
 
-def read_target(study: Study, store: Store) -> Target | None:
+def read_history(study: Study, store: Store) -> History | None:
     """Return what was asked for of a study in a store; None where nothing was.
 
     Raises:
         StoreError: the file that says so is damaged.
     """
-    path = target_file(study, store)
+    path = history_file(study, store)
     if not path.exists():
         return None
     try:
-        return _target(json.loads(path.read_text()))
+        return _history(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(
             f"{path} does not say a number of replicates; remove it and run "
@@ -163,9 +163,9 @@ def read_target(study: Study, store: Store) -> Target | None:
         ) from None
 
 
-def _target(found: Mapping[str, Any]) -> Target:
+def _history(found: Mapping[str, Any]) -> History:
     rule = found.get("rule")
-    return Target(
+    return History(
         int(found["replicates"]),
         None if rule is None else WidthRule(**rule),
         tuple(Look(**look) for look in found.get("looks", ())),
@@ -183,7 +183,7 @@ def seen_replicates(plan: Plan) -> int:
     return len({trial.replicate for trial in trials if trial.stage == "replicate"})
 
 
-def raise_target(
+def raise_replicates(
     study: Study,
     store: Store,
     replicates: int,
@@ -195,7 +195,7 @@ def raise_target(
 ) -> Study:
     """Remember that the study is taken to so many replicates, and return it so.
 
-    A target below what was asked for before changes nothing: :func:`take_back` does that.
+    Fewer than were asked for before change nothing: :func:`take_back` does that.
 
     Args:
         study: the study.
@@ -206,7 +206,7 @@ def raise_target(
         rule: by which the number was found; that of before is kept without one.
         by_rule: whether it is a rule that was typed, even where it has not chosen a number yet.
     """
-    known = read_target(study, store) or Target()
+    known = read_history(study, store) or History()
     own = study.settings.protocol.replicates
     before = max(known.ran or own, known.replicates)
     after = max(known.replicates, own, replicates)
@@ -214,12 +214,12 @@ def raise_target(
     asked = after if after > own or known.replicates else 0
     given = _with_given(known, by, seen, rule) if by_rule else known.given
     declared = remembered(known.declared, declared_of(study), _most_seen(known, seen), _now())
-    target = Target(asked, rule or known.rule, looks, known.ran, declared, given)
-    _write(study, store, known, target)
+    now = History(asked, rule or known.rule, looks, known.ran, declared, given)
+    _write(study, store, known, now)
     return _with_replicates(study, after)
 
 
-def _with_given(known: Target, by: str, seen: int, rule: WidthRule | None) -> tuple[Given, ...]:
+def _with_given(known: History, by: str, seen: int, rule: WidthRule | None) -> tuple[Given, ...]:
     """Return the rules that were given, with this one; nobody can tell when an old one was."""
     old = [look.by for look in known.looks] if not known.given else []
     if by in [*old, *(given.by for given in known.given)] or (rule and rule == known.rule):
@@ -242,7 +242,7 @@ def take_back(study: Study, store: Store, replicates: int, *, seen: int, by: str
     Raises:
         ConfigError: no more were asked for, or fewer than the study itself names.
     """
-    known = read_target(study, store) or Target()
+    known = read_history(study, store) or History()
     own = study.settings.protocol.replicates
     if known.replicates <= own:
         raise ConfigError(
@@ -259,8 +259,8 @@ def take_back(study: Study, store: Store, replicates: int, *, seen: int, by: str
     asked = replicates if replicates > own else 0
     declared = remembered(known.declared, declared_of(study), _most_seen(known, seen), _now())
     ran = min(known.ran, replicates)
-    target = Target(asked, rule, looks, ran, declared, known.given)
-    _write(study, store, known, target)
+    now = History(asked, rule, looks, ran, declared, known.given)
+    _write(study, store, known, now)
     return _with_replicates(study, replicates)
 
 
@@ -270,7 +270,7 @@ def remember_run(study: Study, store: Store) -> None:
     More than it was run with before, once there are results, is a look; to go on with what was
     interrupted is none. Whoever begins a run calls this, while nobody else may run the study.
     """
-    known = read_target(study, store) or Target()
+    known = read_history(study, store) or History()
     mine = study.settings.protocol.replicates
     ran = known.ran or _ran_before(study, store)
     before, looks, declared = max(ran, known.replicates), known.looks, known.declared
@@ -279,8 +279,8 @@ def remember_run(study: Study, store: Store) -> None:
         seen = seen_replicates(build(_as_of(study, before or mine), store))
         looks = (*looks, _look(before, mine, seen, "run")) if more and seen else looks
         declared = remembered(declared, asked, _most_seen(known, seen), _now())
-    target = dataclasses.replace(known, looks=looks, ran=max(ran, mine), declared=declared)
-    _write(study, store, known, target)
+    now = dataclasses.replace(known, looks=looks, ran=max(ran, mine), declared=declared)
+    _write(study, store, known, now)
 
 
 def changed_questions(study: Study, store: Store, plan: Plan) -> tuple[Change, ...]:
@@ -291,7 +291,7 @@ def changed_questions(study: Study, store: Store, plan: Plan) -> tuple[Change, .
         store: where.
         plan: of the study, whole.
     """
-    known = read_target(study, store)
+    known = read_history(study, store)
     asked = declared_of(study)
     if known is None or not known.declared or known.declared[0].asked == asked:
         return ()
@@ -300,7 +300,7 @@ def changed_questions(study: Study, store: Store, plan: Plan) -> tuple[Change, .
     return changes(known.declared, asked, _most_seen(known, seen_replicates(whole)))
 
 
-def _most_seen(known: Target, seen: int) -> int:
+def _most_seen(known: History, seen: int) -> int:
     """Return how many replicates could ever be seen: results may have been deleted since."""
     before = [look.seen for look in known.looks] + [said.seen for said in known.declared]
     return max(seen, *before, 0)
@@ -338,13 +338,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _write(study: Study, store: Store, known: Target, target: Target) -> None:
-    if target == known:
+def _write(study: Study, store: Store, known: History, now: History) -> None:
+    if now == known:
         return
     path = _own_file(study, store)
     with storage_errors(store.root):
         path.parent.mkdir(exist_ok=True)
-        write_file(path, json.dumps(asdict(target)).encode() + b"\n")
+        write_file(path, json.dumps(asdict(now)).encode() + b"\n")
 
 
 def _own_file(study: Study, store: Store) -> Path:

@@ -246,7 +246,12 @@ def test_all_pairs_of_what_is_judged_first_are_compared(whole):
     assert set(table.scope) == {"minority"}
     (first, *_) = diagnostics.pair_sentences(whole, table)
     assert first.startswith("10 %: ")
-    assert "gan above none" in first
+    assert "gan above standard" in first
+    assert "none" not in first, "the findings are about these pairs, and may say another thing"
+    families = [table[table.regimen == regimen].p_adjusted for regimen in whole.design.regimens]
+    smallest = table.p_adjusted.idxmin()
+    assert table.p_holm[smallest] == pytest.approx(min(1.0, 4 * table.p_adjusted[smallest]))
+    assert all((table.p_holm[family.index] >= family).all() for family in families)
 
 
 def test_unlike_spreads_are_said_in_words(fabricate):

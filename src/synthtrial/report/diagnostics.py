@@ -15,6 +15,7 @@ from synthtrial.report.questions import target_name, targets_of
 from synthtrial.report.tables import Results, blocks_of, groups_of
 from synthtrial.stats.assumptions import robustness, same_spread
 from synthtrial.stats.contrasts import all_pairs
+from synthtrial.stats.multiplicity import holm
 from synthtrial.stats.welch import welch
 
 _TAKEN = ("difference", "low", "high", "effect_size", "effect_low", "effect_high")
@@ -77,7 +78,8 @@ def pairs_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
 
     Returns:
         Columns regimen, scope, class_name, metric, arm, baseline (the other arm), difference, low,
-        high, joint_low, joint_high, p_value, p_adjusted, blocks, df, spread; empty for more than
+        high, joint_low, joint_high, p_value, p_adjusted (over the pairs of the training set),
+        p_holm (over training sets as well), blocks, df, spread; empty for more than
         :data:`MOST_ARMS` arms.
     """
     design, rows = facts.design, []
@@ -113,21 +115,27 @@ def pairs_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
         ]
     columns = (
         "regimen scope class_name metric arm baseline difference low high joint_low joint_high "
-        "p_value p_adjusted blocks df spread"
+        "p_value p_adjusted p_holm blocks df spread"
     )
-    return pd.DataFrame(rows, columns=columns.split())
+    found = pd.DataFrame(rows, columns=columns.split())
+    found["p_holm"] = holm(found.p_adjusted, found.regimen.tolist())
+    return found
 
 
 def pair_sentences(facts: Facts, table: pd.DataFrame) -> list[str]:
-    """Say for each training set which pairs of arms differ, all pairs taken together."""
-    alpha = 1.0 - facts.design.confidence
+    """Say for each training set which pairs of arms differ, all pairs taken together.
+
+    Findings are about the pairs with the baseline, as a family of their own: these are left out.
+    """
+    alpha, baseline = 1.0 - facts.design.confidence, facts.design.baseline
+    table = table[(table.arm != baseline) & (table.baseline != baseline)]
     sentences = []
     for regimen in facts.design.regimens:
         mine = table[table.regimen == regimen]
         if mine.empty:
             continue
         above: dict[str, list[str]] = {}
-        for row in records(mine[mine.p_adjusted < alpha]):
+        for row in records(mine[mine.p_holm < alpha]):
             pair = (row["arm"], row["baseline"])
             better, worse = pair if row["difference"] > 0 else pair[::-1]
             above.setdefault(better, []).append(worse)
@@ -225,5 +233,5 @@ def view_headings() -> Sequence[str]:
 def _effect(size: float, low: float, high: float) -> tuple[str, str]:
     if math.isnan(size):
         return DASH, ""
-    texts = [f"{value:+.1f}".replace("-", MINUS) for value in (size, low, high)]
+    texts = [f"{value:+.2f}".replace("-", MINUS) for value in (size, low, high)]
     return texts[0], f"{texts[1]} to {texts[2]}"

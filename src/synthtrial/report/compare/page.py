@@ -14,8 +14,9 @@ import pandas as pd
 from synthtrial import __version__
 from synthtrial.report import templating
 from synthtrial.report.compare import SideBySide
+from synthtrial.report.compare.arithmetic import SAME
 from synthtrial.report.compare.texts import Row, headline, method, plain, rows_of
-from synthtrial.report.facts import records
+from synthtrial.report.facts import listing, records
 from synthtrial.report.tables import study_stamps
 from synthtrial.store.files import storage_errors, write_file
 
@@ -92,17 +93,21 @@ def render(found: SideBySide) -> str:
 
 def _groups(
     found: SideBySide, table: pd.DataFrame, *, gains: bool
-) -> list[tuple[str, str, list[Line]]]:
-    """Return rows by regimen and target, their intervals on one axis for all of them."""
+) -> list[tuple[str, str, list[Line], str]]:
+    """Return rows by regimen and target, and the arms that are the same in both.
+
+    The intervals are on one axis for all of them.
+    """
     ends = [abs(x) for row in records(table) for x in (row["low"], row["high"], row["difference"])]
     reach = max((x for x in ends if not math.isnan(x)), default=0.0) or 0.1
-    lines = [_line(row, reach) for row in rows_of(found, table, gains=gains)]
-    return [
-        (*place, list(part))
-        for place, part in itertools.groupby(
-            lines, lambda line: (line.row.regimen, line.row.target)
-        )
-    ]
+    groups = []
+    for place, part in itertools.groupby(
+        rows_of(found, table, gains=gains), lambda row: (row.regimen, row.target)
+    ):
+        here = list(part)
+        same = listing([row.arm for row in here if row.outcome == SAME])
+        groups.append((*place, [_line(row, reach) for row in here if row.outcome != SAME], same))
+    return groups
 
 
 def _line(row: Row, reach: float) -> Line:

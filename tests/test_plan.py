@@ -169,7 +169,7 @@ def test_grid_trials_see_no_test_set_and_replicates_do():
 def test_where_keeps_the_trials_that_match_and_what_they_need():
     plan = narrow(build(load("digits"), None), {"arm": "gan", "regimen": "0.10"})
     assert kinds(plan) == {
-        "prepare": 1, "split": 1, "allocate": 1, "train_gan": 1, "synthesize": 1,
+        "prepare": 1, "split": 6, "allocate": 6, "train_gan": 6, "synthesize": 6,
         "grid": 18, "select": 1,
     }  # fmt: skip
 
@@ -184,6 +184,17 @@ def test_where_chooses_among_replicates_that_are_still_to_come():
     cell = Cell("none", 1.0)
     point = {"learning_rate": 0.01, "batch_size": 16, "optimizer": "adam"}
     assert [task.trial.replicate for task in chosen.expand(cell, point)] == [3]
+
+
+def test_where_keeps_what_replicates_on_other_draws_will_need():
+    whole = build(load("digits", ["protocol.draws=3"]), None)
+    for where, draws in (({"replicate": "4"}, {1}), ({"draw": "2"}, {2}), ({"arm": "gan"}, {1, 2})):
+        plan = narrow(whole, where)
+        point = plan.study.configurations[0]
+        added = [task for cell in plan.selections for task in plan.expand(cell, point)]
+        assert {task.trial.draw for task in added} - {0} == draws
+        for task in plan.tasks.values():
+            assert set(task.needs) <= plan.tasks.keys(), f"{task.label} would wait for ever"
 
 
 def test_a_validation_scope_is_the_trials_affair_and_not_the_generators():

@@ -290,8 +290,11 @@ def narrow(plan: Plan, where: Mapping[str, str]) -> Plan:
         matches = trial is not None and all(
             in_words(getattr(trial, key)) == value for key, value in wanted.items()
         )
-        if matches or task.id in keep or (task.kind == "select" and _is_chosen(kept, task)):
+        chosen = task.kind == "select" and _is_chosen(kept, task)
+        if matches or task.id in keep or chosen:
             keep |= {task.id, *task.needs}
+        if chosen:
+            keep |= _needs_of_replicates(kept, task)
     keep |= {
         id_
         for id_, task in plan.tasks.items()
@@ -310,6 +313,19 @@ def _is_chosen(plan: Plan, select: Task) -> bool:
     return bool(plan._replicates(cell)) and all(
         plan.where.get(key, value) == value for key, value in mine.items()
     )
+
+
+def _needs_of_replicates(plan: Plan, select: Task) -> set[str]:
+    """Return what the replicates that wait for a choice need, whatever is chosen.
+
+    They are planned once the choice has been made, and may be on other draws than its trials.
+    """
+    cell, any_ = Cell(**select.payload["cell"]), plan.study.configurations[0]
+    trials = (
+        trial_task(plan.study, cell, "replicate", replicate, any_)
+        for replicate in plan._replicates(cell)
+    )
+    return {need for trial in trials for need in trial.needs}
 
 
 def _check_classes(study: Study) -> None:

@@ -98,6 +98,13 @@ def test_a_spoiled_history_is_an_error_that_says_what_to_do(tmp_path):
         as_replicated(study, store)
 
 
+def test_more_than_a_study_can_have_is_refused_and_not_remembered(tmp_path):
+    study, store = load("digits"), open_store(tmp_path / "store")
+    with pytest.raises(ConfigError, match=r"replicates is 100,000,000: 5 arms, 4 regimens and 18"):
+        raise_replicates(study, store, 10**8)
+    assert read_history(study, store) is None
+
+
 def test_looks_are_kept_with_what_was_seen(tmp_path):
     study, store = load("digits"), open_store(tmp_path / "store")
     raise_replicates(study, store, 20, seen=6, by="--to 20")

@@ -70,7 +70,7 @@ def test_both_widths_are_said_and_are_those_of_the_report(replicated):
     second = replicated[1][1]
     line = re.search(
         r"  at 25 %: (\S+) wide over seeds alone; over other test images too: (\S+), and never "
-        r"below (\S+)\n",
+        r"below about (\S+)\n",
         second.stdout,
     )
     alone, both, floor = map(float, line.groups())
@@ -185,6 +185,12 @@ def test_where_no_logits_are_kept_the_rule_says_that_it_knows_no_floor(tmp_path)
         ([], "p<0.05", 50, "give the width of the primary interval"),
         (["statistics.primary.arm=null"], "width<0.1", 50, "set statistics.primary.arm"),
         (["protocol.draws=3"], "width<0.1", 50, "Set protocol.draws=null"),
+        (
+            ["protocol.draws=6"],  # as many as replicates: more of these make no more draws
+            "width<0.1",
+            50,
+            "protocol.draws is 6",
+        ),
         ([], "width<0.1", 9, "allowed: 10 or more"),
     ],
 )

@@ -54,6 +54,10 @@ _ABOVE_ZERO: Mapping[str, Sequence[str]] = {
 }
 
 
+#: What can be planned: a million trials take four gigabytes.
+MOST_TRIALS = 5_000_000
+
+
 def find_problems(study: Study) -> list[str]:
     """Say what is out of range or contradicts itself, all of it at once."""
     settings, arms = study.settings, study.arms
@@ -92,6 +96,13 @@ def find_problems(study: Study) -> list[str]:
         problems.append(
             f"protocol: {study.draws} draws and {protocol.replicates} replicates; "
             "allowed: at least 1 replicate and no more draws than replicates"
+        )
+    trials = _number_of_trials(study)
+    if trials > MOST_TRIALS:
+        problems.append(
+            f"protocol.replicates is {protocol.replicates:,}: {len(arms)} arms, "
+            f"{len(settings.regimens)} regimens and {len(study.configurations)} configurations "
+            f"make {trials:,} trials; allowed: {MOST_TRIALS:,} in one study"
         )
     if protocol.search == "asha" and protocol.kind == "full_grid":
         problems.append(
@@ -378,3 +389,9 @@ def _arm_problems(study: Study, arm: Arm) -> list[str]:
         if not balance.classes:
             problems.append("balance.classes: name the classes to raise")
     return problems
+
+
+def _number_of_trials(study: Study) -> int:
+    protocol, points = study.settings.protocol, len(study.configurations)
+    grids = 1 if protocol.kind == "grid_once" else protocol.replicates
+    return len(study.arms) * len(study.settings.regimens) * (points * grids + protocol.replicates)

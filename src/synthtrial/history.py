@@ -205,18 +205,22 @@ def raise_replicates(
         by: what was typed.
         rule: by which the number was found; that of before is kept without one.
         by_rule: whether it is a rule that was typed, even where it has not chosen a number yet.
+
+    Raises:
+        ConfigError: a study cannot have so many.
     """
     known = read_history(study, store) or History()
     own = study.settings.protocol.replicates
     before = max(known.ran or own, known.replicates)
     after = max(known.replicates, own, replicates)
+    raised = _with_replicates(study, after)  # nothing is remembered of what is refused
     looks = (*known.looks, _look(before, after, seen, by)) if after > before else known.looks
     asked = after if after > own or known.replicates else 0
     given = _with_given(known, by, seen, rule) if by_rule else known.given
     declared = remembered(known.declared, declared_of(study), _most_seen(known, seen), _now())
     now = History(asked, rule or known.rule, looks, known.ran, declared, given)
     _write(study, store, known, now)
-    return _with_replicates(study, after)
+    return raised
 
 
 def _with_given(known: History, by: str, seen: int, rule: WidthRule | None) -> tuple[Given, ...]:

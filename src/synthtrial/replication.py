@@ -91,10 +91,10 @@ def make_rule(width: float, study: Study, store: Store, most: int) -> WidthRule:
             "--until looks at the interval of the primary question, and the study declares none: "
             "set statistics.primary.arm"
         )
-    if study.draws not in (1, protocol.replicates):
+    if protocol.draws not in (None, 1):
         raise ConfigError(
-            f"--until: protocol.draws is {study.draws}, so that more replicates do not make more "
-            "draws, and the interval stays as wide as these draws leave it. Set "
+            f"--until: protocol.draws is {protocol.draws}, so that more replicates do not make "
+            "more draws, and the interval stays as wide as these draws leave it. Set "
             "protocol.draws=null for a draw of its own for each replicate, or 1 to ask about a "
             "single one"
         )
@@ -148,11 +148,10 @@ def decide(study: Study, store: Store, rule: WidthRule) -> Decision:
     facts = gather(study, store, build(study, store))
     table = with_test_set(facts, differences_table(facts))
     primary = table[table.role == PRIMARY]
-    # Before anything is added for a width that is of no use.
-    refuse_below_floor(primary, rule.width)
     kept = study.settings.store.keep_logits or has_floor(primary)
     note = "" if kept else FLOOR_UNKNOWN
     if have < rule.first:
+        refuse_below_floor(primary, rule.width)
         text = f"the rule begins with {rule.first} replicates"
         return Decision(rule.first, False, text, note=note)
     if not facts.finished:
@@ -170,10 +169,11 @@ def decide(study: Study, store: Store, rule: WidthRule) -> Decision:
         f"(by the spread of the first {rule.first}, at {regimen_label(where)})"
     )
     if wanted > rule.most:
-        text += f", and --max allows {rule.most}"
+        text += f", and --max allows {rule.most}, with which the interval will be wider"
     most = min(wanted, rule.most)
     widths = width_lines(primary)
-    if most > have:
+    if most > have:  # nothing is added for a width that is of no use
+        refuse_below_floor(primary, rule.width)
         return Decision(most, False, text, chosen=True, widths=widths, note=note)
     reached = wanted <= have
     return Decision(have, True, text, chosen=True, reached=reached, widths=widths, note=note)

@@ -47,6 +47,15 @@ def test_steps_of_a_rule_are_told_as_the_rule(said):
     assert "the first 10" in text
 
 
+def test_a_rule_that_ran_into_its_limit_does_not_promise_its_width(said):
+    rule = WidthRule(0.3, 10, 12)
+    _, text = said(Look(10, 12, 10, "--until width<0.3 --max 12", AT), rule=rule)
+    assert text == (
+        "It allowed 12 replicates at most, and there are that many: the interval may be wider than "
+        "was asked for."
+    )
+
+
 def test_a_rule_that_was_given_anew_after_results_is_told(said):
     looks = (
         Look(6, 10, 4, "--until width<0.4 --max 14", AT),

@@ -33,7 +33,8 @@ def test_a_width_below_the_floor_is_refused_and_the_one_to_ask_for_is_not(primar
         refuse_below_floor(rows, floor * 0.999)
     text = str(refused.value)
     assert "is the width of the interval over draws and seeds alone" in text
-    assert f"for other test images cannot be narrower than {floor:.4g}, however many" in text
+    assert f"for other test images cannot be narrower than {floor:.4g}, as " in text
+    assert re.search(r"as \d+ draws estimate it, however many", text)
     asked = float(re.search(r"Ask for (\S+) or more", text)[1])
     assert floor <= asked < 1.002 * floor
     refuse_below_floor(rows, asked)

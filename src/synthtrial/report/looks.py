@@ -45,6 +45,11 @@ def with_looks(design: Design, history: History | None, changed: Sequence[Change
     rules = _rules(history)
     if rule is not None:
         sentences.append(_rule_sentence(rule, _first_given(history, rules)))
+        if design.replicates >= rule.most:
+            sentences.append(
+                f"It allowed {rule.most} replicates at most, and there are that many: the interval "
+                "may be wider than was asked for."
+            )
     sentences += _look_sentences([look for look in history.looks if look.seen], rules)
     if history.ran > design.replicates:
         sentences.append(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.errors import ConfigError
-from synthtrial.report.facts import records
+from synthtrial.report.facts import count_text, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +41,11 @@ def refuse_below_floor(primary: pd.DataFrame, width: float) -> None:
     varied = _varied(row)
     raise ConfigError(
         f"--until width<{width:g} is the width of the interval over {varied} alone. The one that "
-        f"also holds for other test images cannot be narrower than {row['floor']:.4g}, however "
-        f"many the {varied} (at {regimen_label(row['regimen'])}, with a test set of "
-        f"{row['test_images']:.0f} images that count): below that, more of them say nothing more "
-        f"about other images. Ask for {_rounded_up(row['floor'])} or more, or have more test images"
+        f"also holds for other test images cannot be narrower than {row['floor']:.4g}, as "
+        f"{count_text(row['blocks'], row['unit'])} estimate it, however many the {varied} (at "
+        f"{regimen_label(row['regimen'])}, with a test set of {row['test_images']:.0f} images that "
+        "count): below that, more of them say nothing more about other images. Ask for "
+        f"{_rounded_up(row['floor'])} or more, or have more test images"
     )
 
 
@@ -72,7 +73,7 @@ def _with_test_set(row: Mapping[str, Any]) -> str:
     if not math.isfinite(both):
         return "not known"
     floor = row["floor"]
-    return f"{both:.4g}" + (f", and never below {floor:.4g}" if floor > 0 else "")
+    return f"{both:.4g}" + (f", and never below about {floor:.4g}" if floor > 0 else "")
 
 
 def _varied(row: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def with_gan(fabricate, **shift):
 
 def test_a_help_everywhere_is_a_yes(facts):
     found, text = told(facts)
-    assert {answer.minority.outcome for answer in found} == {verdict.HIGHER}
+    assert {answer.first.outcome for answer in found} == {verdict.HIGHER}
     assert text.startswith("Exploratory: yes, they helped at every regimen: recall on 8 and 9")
 
 
@@ -58,7 +58,7 @@ def test_what_was_declared_beforehand_is_not_called_exploratory(fabricate):
 
 def test_an_interval_that_holds_zero_is_no_clear_effect(fabricate):
     found, text = told(with_gan(fabricate))
-    assert {answer.minority.outcome for answer in found} == {verdict.UNCLEAR}
+    assert {answer.first.outcome for answer in found} == {verdict.UNCLEAR}
     assert text.startswith("No clear effect of the synthetic images on recall on 8 and 9")
     assert "no difference" not in text
 
@@ -89,7 +89,7 @@ def test_losing_to_a_baseline_that_beats_all_others_is_no_win(fabricate):
     found, text = told(dataclasses.replace(facts, class_scores=scores))
     assert [answer.rival.against for answer in found] == ["class_weights", *["none"] * 3]
     assert [answer.rival.outcome for answer in found][1:] == ["higher", "lower", "lower"]
-    assert found[2].rival == found[2].minority
+    assert found[2].rival == found[2].first
     assert "they fell behind class_weights at 10 %." in text
     best = "the best arm that makes no images was the baseline itself"
     assert f"At 25 %, 50 % and 100 % {best}." in text

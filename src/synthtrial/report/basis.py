@@ -37,7 +37,8 @@ def declared_sentences(design: Design) -> list[str]:
     )
     if len(asked.regimens) > 1:
         text += f" It is asked {len(asked.regimens)} times, and corrected for that."
-    rest = "Everything else is exploratory: hints for the next study, and no proof."
+    what = "All answers are" if design.asked_late else "Everything else is"
+    rest = f"{what} exploratory: hints for the next study, and no proof."
     return [text, rest, *design.looks]
 
 

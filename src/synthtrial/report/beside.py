@@ -20,7 +20,7 @@ from synthtrial.report.claim import regimen_sizes
 from synthtrial.report.facts import DASH, Facts, listing, records
 from synthtrial.report.inference import sign_of
 from synthtrial.report.numbers import between, number
-from synthtrial.report.verdict import readable
+from synthtrial.report.questions import readable
 from synthtrial.report.views import SYMBOLS
 
 

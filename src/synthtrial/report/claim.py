@@ -18,7 +18,8 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Facts, count_text, listing
 from synthtrial.report.numbers import between, number, p_text
-from synthtrial.report.verdict import readable, target_text
+from synthtrial.report.questions import readable
+from synthtrial.report.verdict import target_text
 from synthtrial.stats.trend import Interaction, Trend, interaction, trend
 
 #: Prevalences nearer to each other than by this factor cannot carry a slope.

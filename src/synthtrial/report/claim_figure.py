@@ -13,6 +13,7 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.report.claim import ArmClaim, regimen_sizes
 from synthtrial.report.facts import Facts, records
 from synthtrial.report.figures import styles_of
+from synthtrial.report.questions import readable
 from synthtrial.report.style import (
     INK,
     MARKERS,
@@ -26,7 +27,6 @@ from synthtrial.report.style import (
     safe_label,
     shorten,
 )
-from synthtrial.report.verdict import readable
 
 #: Most classes that are drawn one by one; more would hide each other.
 MOST_CLASSES = 6

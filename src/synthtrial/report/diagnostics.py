@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import DASH, MINUS, Design, Facts, listing, records
+from synthtrial.report.facts import DASH, MINUS, Facts, listing, records
 from synthtrial.report.inference import deltas_of
 from synthtrial.report.numbers import between, number, p_text, p_value
-from synthtrial.report.questions import target_name, targets_of
+from synthtrial.report.questions import targets_of
 from synthtrial.report.tables import Results, blocks_of, groups_of
 from synthtrial.stats.assumptions import robustness, same_spread
 from synthtrial.stats.contrasts import all_pairs
@@ -83,7 +83,7 @@ def pairs_table(facts: Facts, results: Results | None = None) -> pd.DataFrame:
         :data:`MOST_ARMS` arms.
     """
     design, rows = facts.design, []
-    scope, class_name = first_target(design)
+    scope, class_name = design.judged
     few = len(design.arms) <= MOST_ARMS
     for group in groups_of(facts, results) if few else ():
         if (group.scope, group.class_name) != (scope, class_name):
@@ -156,7 +156,7 @@ def assumptions_view(
         For each training set its name, p of one spread for all arms, and a line for each arm: its
         name and, under :func:`view_headings`, texts with what stands below them.
     """
-    scope, class_name = first_target(facts.design)
+    scope, class_name = facts.design.judged
     mine = table[(table.scope == scope) & (table.class_name == class_name)]
     groups = []
     for regimen in facts.design.regimens:
@@ -183,21 +183,11 @@ def assumptions_view(
     return groups
 
 
-def first_target(design: Design) -> tuple[str, str]:
-    """Return scope and class of what is judged first: the primary question's, or the summary."""
-    return targets_of(design)[0]
-
-
-def first_target_name(design: Design) -> str:
-    """Name what is judged first."""
-    return target_name(design, *first_target(design))
-
-
 def doubts(facts: Facts, table: pd.DataFrame) -> list[str]:
     """Say in words where what the intervals suppose does not hold."""
     sentences = []
     alpha = 1.0 - facts.design.confidence
-    scope, class_name = first_target(facts.design)
+    scope, class_name = facts.design.judged
     mine = table[(table.scope == scope) & (table.class_name == class_name)]
     unlike = sorted({row["regimen"] for row in records(mine[mine.spread_p < alpha])})
     if unlike:

@@ -120,6 +120,7 @@ class Design:
         primary: the declared question; None where none was declared.
         asked_late: replicates whose results could be seen when that question was named, or became
             another one; 0 where it is that of before.
+        margin_late: the same of the margin.
         family: arms that are compared with the baseline together.
         margin: differences below this do not matter; None where none was declared.
         spread: ``auto``, ``own`` or ``pooled`` (:mod:`synthtrial.stats.contrasts`).
@@ -182,6 +183,7 @@ class Design:
     uncertain_text: str = "counts as negative"
     primary: Primary | None = None
     asked_late: int = 0
+    margin_late: int = 0
     family: tuple[str, ...] = ()
     margin: float | None = None
     spread: Literal["auto", "own", "pooled"] = "auto"
@@ -222,6 +224,12 @@ class Design:
     def summary_scope(self) -> str:
         """Scope that sums up what the study is about: the classes of interest, if it has any."""
         return "minority" if self.minority else "overall"
+
+    @property
+    def judged(self) -> tuple[str, str]:
+        """Scope and class of what is judged first: the primary question's, or the summary."""
+        asked = self.primary
+        return (self.summary_scope, "") if asked is None else (asked.scope, asked.class_name)
 
     def metric_of(self, scope: str) -> str:
         """Return the metric of a scope of the tables of results."""

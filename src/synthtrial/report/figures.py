@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import MINUS, Facts, records
+from synthtrial.report.questions import readable
 from synthtrial.report.style import (
     ACCENT,
     GRID,
@@ -30,7 +31,6 @@ from synthtrial.report.style import (
     safe_label,
     shorten,
 )
-from synthtrial.report.verdict import readable
 
 #: Most replicates that a panel of learning curves draws one by one; more would hide each other.
 THIN_LINES = 30

@@ -52,12 +52,12 @@ def finding_context(
         "assumptions_tested": bool(tested.p_normal.notna().any()),
         "assumptions": diagnostics.assumptions_view(facts, tested),
         "assumption_headings": diagnostics.view_headings(),
-        "first_target": diagnostics.first_target_name(design),
+        "first_target": target_name(design, *design.judged),
         "pairs": diagnostics.pair_sentences(facts, tables["all-pairs"]),
         "margin": "" if design.margin is None else f"{design.margin:g}",
         "equal_text": basis.equal_text(design),
         "detectable_text": basis.detectable_text(design, shown),
-        "floor_text": floor_sentence(facts, *diagnostics.first_target(design)),
+        "floor_text": floor_sentence(facts, *design.judged),
         "floor_missing": facts.test_errors_missing,
     }
 

@@ -13,9 +13,9 @@ from matplotlib.patches import FancyBboxPatch
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import TERMINAL, TIMES, Design, Facts, count_text, listing
+from synthtrial.report.questions import readable
 from synthtrial.report.style import ACCENT, INK, MUTED, PAPER, Panel, drawing, new_figure
 from synthtrial.report.tables import reported_trials
-from synthtrial.report.verdict import readable
 
 _LINE, _TITLE, _GAP = 0.185, 0.21, 0.28  # inches: a line of text, a title, the space for an arrow
 _WIDTH = 5.45  # inches: boxes, and asides of 26 characters

@@ -21,8 +21,8 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
 from synthtrial.report.inference import HIGHER, differences_table
 from synthtrial.report.numbers import between, number
+from synthtrial.report.questions import readable
 from synthtrial.report.sides import MINORITY, side_metric, sides, stamps_of
-from synthtrial.report.verdict import readable
 from synthtrial.stats.pooled import student_quantile
 
 #: Figures of quality that are set beside the gain, with what they are called.

@@ -118,7 +118,7 @@ def differences_table(
     for group in groups_of(facts, results):
         regimen, scope, class_name = group.regimen, group.scope, group.class_name
         table, sizes = blocks_of(group, design), group.sizes
-        picked = rivals and scope == design.summary_scope
+        picked = rivals and (scope, class_name) == design.judged
         for found in _comparisons(table, design, _is_shown(design, scope, class_name), picked):
             pair = (found.arm, found.baseline)
             touched = [stamps.get((name, regimen), "").split(",") for name in pair]
@@ -146,7 +146,7 @@ _SCORES = ("overall", "minority", "class", "all", "majority")
 
 def _is_shown(design: Design, scope: str, class_name: str) -> bool:
     """Whether a target is one that the page shows: others are only in files, and not adjusted."""
-    return scope != "class" or class_name in design.minority
+    return scope != "class" or class_name in design.minority or (scope, class_name) == design.judged
 
 
 def _comparisons(table: BlockTable, design: Design, joint: bool, rivals: bool) -> list[Comparison]:

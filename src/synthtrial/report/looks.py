@@ -57,8 +57,13 @@ def with_looks(design: Design, history: History | None, changed: Sequence[Change
             f"{design.replicates} only."
         )
     pilot = None if rule is None else rule.first
-    late = _asked_late(design, changed)
-    return dataclasses.replace(design, pilot=pilot, looks=tuple(sentences), asked_late=late)
+    return dataclasses.replace(
+        design,
+        pilot=pilot,
+        looks=tuple(sentences),
+        asked_late=_asked_late(design, changed),
+        margin_late=max((change.seen for change in changed if change.name == "margin"), default=0),
+    )
 
 
 def _asked_late(design: Design, changed: Sequence[Change]) -> int:

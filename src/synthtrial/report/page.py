@@ -46,6 +46,7 @@ from synthtrial.report.flow import flow
 from synthtrial.report.held_out import with_test_set
 from synthtrial.report.missing import Missing
 from synthtrial.report.prevalence import prevalence
+from synthtrial.report.questions import readable
 from synthtrial.report.selection_figure import selection_context
 from synthtrial.report.style import Panel, save
 from synthtrial.store.files import TEMPORARY, entries, idle_seconds, storage_errors, temporary_name
@@ -186,6 +187,8 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
         "title": f"{design.name} · synthtrial",
         "headline": verdict.headline(facts, found),
         "target_text": verdict.target_text(facts),
+        "first_text": verdict.first_text(facts),
+        "shows_overall": verdict.shows_overall(design),
         "answers": answer_lines,
         "answer_titles": _answer_titles(facts),
         "answer_reach": reach,
@@ -234,7 +237,7 @@ def render(facts: Facts, table_folder: Path, figure_folder: Path) -> tuple[str, 
         **failures.failure_context(facts, results, broken),
         "regimens": [regimen_label(regimen) for regimen in design.regimens],
         "colours": {arm: views.colour_of(colour) for arm, colour in styles.items()},
-        "metric": verdict.readable,
+        "metric": readable,
         "listing": listing,
         "percent": f"{100 * design.confidence:g} %",
         "csv": sorted(path.name for path in table_folder.glob("*.csv")),
@@ -286,12 +289,14 @@ def _image_tables(facts: Facts, losses: pd.DataFrame) -> dict[str, pd.DataFrame]
 
 
 def _answer_titles(facts: Facts) -> list[str]:
-    target, design = verdict.target_text(facts), facts.design
-    first = [f"{target}, against {design.baseline}"] if design.minority else []
-    metric = verdict.readable(design.overall_metric)
+    first, design = verdict.first_text(facts), facts.design
+    metric = readable(design.overall_metric)
     overall = f"{metric} of {design.overall_scope}, against {design.baseline}"
-    second = [] if design.overall_is_minority else [overall]
-    return [*first, *second, f"{target}, against the best arm without made images"]
+    return [
+        f"{first}, against {design.baseline}",
+        *([overall] if verdict.shows_overall(design) else []),
+        f"{first}, against the best arm without made images",
+    ]
 
 
 def _write_tables(folder: Path, frames: dict[str, pd.DataFrame]) -> None:

@@ -11,7 +11,7 @@ from synthtrial.audit.counts import percent
 from synthtrial.published import Published
 from synthtrial.report.facts import MINUS, count_text, listing
 from synthtrial.report.numbers import number
-from synthtrial.report.verdict import readable
+from synthtrial.report.questions import readable
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from synthtrial.report.cams import maps_table
 from synthtrial.report.claim_figure import MOST_CLASSES, gain_panels
 from synthtrial.report.facts import TIMES, Facts, count_text, listing
 from synthtrial.report.paper import paper_lines
+from synthtrial.report.questions import readable
 from synthtrial.report.sides_figure import dose_panels, quality_panels, side_panels
 from synthtrial.report.style import Drawn
-from synthtrial.report.verdict import readable
 
 
 def extra_tables(

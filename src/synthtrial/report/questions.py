@@ -6,25 +6,16 @@ from collections.abc import Sequence
 
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import Design, listing
-from synthtrial.report.verdict import readable
+from synthtrial.report.same import other_names
 
 
 def targets_of(design: Design) -> list[tuple[str, str]]:
     """Return scope and class of what is judged: what the primary question asks, or the summary."""
-    several = len(design.minority) > 1
-    found = [("minority", "")] if several and not design.overall_is_minority else []
-    if not (design.overall_is_minority and len(design.minority) == 1):
-        found.append(("overall", ""))
-    found += [("class", name) for name in design.minority]
-    if design.primary is None:
-        return found
-    asked = (design.primary.scope, design.primary.class_name)
-    same = {asked}  # targets that go by two names
-    if asked[0] == "minority" and not several:
-        same |= {("class", name) for name in design.minority}
-    if design.overall_is_minority and asked[0] in ("minority", "overall"):
-        same |= {("minority", ""), ("overall", "")}
-    return [asked, *(target for target in found if target not in same)]
+    found = [("minority", "")] if design.minority else []
+    found += [("overall", ""), *(("class", name) for name in design.minority)]
+    others = other_names(design)  # of the same scores, which are told once
+    rest = (target for target in found if target not in others and target != design.judged)
+    return [design.judged, *rest]
 
 
 def target_name(design: Design, scope: str, class_name: str) -> str:
@@ -40,3 +31,8 @@ def training_text(regimens: Sequence[float]) -> str:
     """Name training sets: ``10 % and 50 % of the training images``, ``2,050 images``."""
     text = listing([regimen_label(regimen) for regimen in regimens])
     return f"{text} of the training images" if max(regimens) <= 1 else text
+
+
+def readable(metric: str) -> str:
+    """Name a metric for people."""
+    return {"auc": "AUC"}.get(metric, metric.replace("_", " "))

@@ -12,8 +12,8 @@ from synthtrial.data.regimens import regimen_label
 from synthtrial.report import selection
 from synthtrial.report.facts import Facts
 from synthtrial.report.figures import regimen_slug, styles_of
+from synthtrial.report.questions import readable
 from synthtrial.report.style import Drawn, Panel, drawing, handle, legend, new_figure
-from synthtrial.report.verdict import readable
 
 
 def expected_best_panels(facts: Facts, table: pd.DataFrame) -> list[Panel]:

@@ -20,6 +20,7 @@ import pandas as pd
 from synthtrial.data.regimens import regimen_label
 from synthtrial.report.facts import DASH, Facts, count_text, listing, records
 from synthtrial.report.numbers import between, number
+from synthtrial.report.questions import readable
 from synthtrial.report.tables import (
     GROUPS_UNKNOWN,
     PROVISIONAL,
@@ -27,7 +28,6 @@ from synthtrial.report.tables import (
     order_stamps,
     reported_trials,
 )
-from synthtrial.report.verdict import readable
 from synthtrial.report.views import symbol_of
 from synthtrial.stats.trend import Trend, trend
 

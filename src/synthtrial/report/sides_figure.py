@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from synthtrial.report.facts import Facts, listing, records
 from synthtrial.report.figures import THIN_LINES, regimen_slug, styles_of
 from synthtrial.report.gain import COMPARED, points
+from synthtrial.report.questions import readable
 from synthtrial.report.sides import (
     ALL,
     GAP,
@@ -34,7 +35,6 @@ from synthtrial.report.style import (
     safe_label,
     shorten,
 )
-from synthtrial.report.verdict import readable
 
 _NAMED = 3  # classes that a title names; more are counted
 

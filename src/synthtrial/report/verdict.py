@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from synthtrial.data.regimens import regimen_label
-from synthtrial.report.facts import TIMES, Facts, count_text, listing, rows_text
+from synthtrial.report.facts import TIMES, Design, Facts, count_text, listing, rows_text
 from synthtrial.report.inference import (
     EQUAL,
     HIGHER,
@@ -22,6 +22,7 @@ from synthtrial.report.inference import (
     UNCLEAR,
     UNTESTED,
 )
+from synthtrial.report.questions import readable, target_name
 from synthtrial.report.tables import blocks_table, study_stamps
 
 
@@ -50,14 +51,15 @@ class Answer:
 
     Attributes:
         arm, regimen: the cell.
-        minority, overall: against the baseline.
-        rival: mean over the minority classes against the best arm that makes no images
+        first: in what is judged first (``Design.judged``), against the baseline.
+        overall: in all classes, against the baseline.
+        rival: in what is judged first, against the best arm that makes no images
             (``Design.rivals``), which may be the baseline; missing where there is none.
     """
 
     arm: str
     regimen: float
-    minority: Versus
+    first: Versus
     overall: Versus
     rival: Versus
 
@@ -71,11 +73,11 @@ def answers(facts: Facts, differences: pd.DataFrame, means: pd.DataFrame) -> lis
         means: of :func:`synthtrial.report.tables.results_table`.
     """
     design = facts.design
-    scope = design.summary_scope
+    scope, class_name = first = design.judged
     found: list[Answer] = []
     for regimen in design.regimens:
         here = means[
-            (means.regimen == regimen) & (means.scope == scope) & (means.class_name == "")
+            (means.regimen == regimen) & (means.scope == scope) & (means.class_name == class_name)
         ].set_index("arm")["mean"]
         ranked = here.reindex(design.rivals).dropna().sort_values(ascending=False, kind="stable")
         rival = str(ranked.index[0]) if len(ranked) else ""
@@ -83,21 +85,25 @@ def answers(facts: Facts, differences: pd.DataFrame, means: pd.DataFrame) -> lis
             Answer(
                 arm,
                 regimen,
-                _find(differences, regimen, arm, design.baseline, scope),
-                _find(differences, regimen, arm, design.baseline, "overall"),
-                _find(differences, regimen, arm, rival, scope),
+                _find(differences, regimen, arm, design.baseline, first),
+                _find(differences, regimen, arm, design.baseline, ("overall", "")),
+                _find(differences, regimen, arm, rival, first),
             )
             for arm in design.synthetic_arms
         ]
     return found
 
 
-def _find(table: pd.DataFrame, regimen: float, arm: str, against: str, scope: str) -> Versus:
+def _find(
+    table: pd.DataFrame, regimen: float, arm: str, against: str, target: tuple[str, str]
+) -> Versus:
+    scope, class_name = target
     rows = table[
         (table.regimen == regimen)
         & (table.arm == arm)
         & (table.baseline == against)
         & (table.scope == scope)
+        & (table.class_name == class_name)
     ]
     if rows.empty:
         return Versus(MISSING, against=against)
@@ -111,7 +117,7 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
     design = facts.design
     if not design.synthetic_arms:
         return ["No arm of this study adds synthetic images; the arms are compared below."]
-    if all(answer.minority.outcome == MISSING for answer in found):
+    if all(answer.first.outcome == MISSING for answer in found):
         if facts.finished:
             making = listing(list(design.synthetic_arms), "or")
             reason = f"At no regimen do both {making} and {design.baseline} have a score to compare"
@@ -132,8 +138,13 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
         sentences += _sentences(facts, listing(arms), mine)
     asked = design.primary is not None and design.primary.arm in design.synthetic_arms
     declared = asked and not design.asked_late
-    told = {answer.minority.outcome for answer in found} & {HIGHER, LOWER}
-    if told and not declared and "LEAKY" not in study_stamps(facts):
+    told = {answer.first.outcome for answer in found}
+    late = design.margin_late and EQUAL in told
+    if (
+        told & {HIGHER, LOWER, EQUAL}
+        and (late or not declared)
+        and "LEAKY" not in study_stamps(facts)
+    ):
         sentences[0] = f"Exploratory: {sentences[0][0].lower()}{sentences[0][1:]}"
     if "LEAKY" in study_stamps(facts):
         sentences[0] = f"At face value: {sentences[0][0].lower()}{sentences[0][1:]}"
@@ -147,25 +158,25 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
 def _outcomes(found: Sequence[Answer]) -> tuple[object, ...]:
     """Return all that the first words depend on."""
     return tuple(
-        (a.regimen, a.minority.outcome, a.overall.outcome, a.rival.outcome, a.rival.against)
+        (a.regimen, a.first.outcome, a.overall.outcome, a.rival.outcome, a.rival.against)
         for a in found
     )
 
 
 def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
     design = facts.design
-    what = target_text(facts)
+    what = first_text(facts)
     subject = "the synthetic images" if len(design.synthetic_arms) == 1 else f"the images of {arm}"
-    minority = {answer.regimen: answer.minority for answer in found}
-    higher, lower = _where(minority, HIGHER), _where(minority, LOWER)
-    unclear, untested = _where(minority, UNCLEAR), _where(minority, UNTESTED)
-    missing, equal = _where(minority, MISSING), _where(minority, EQUAL)
+    first = {answer.regimen: answer.first for answer in found}
+    higher, lower = _where(first, HIGHER), _where(first, LOWER)
+    unclear, untested = _where(first, UNCLEAR), _where(first, UNTESTED)
+    missing, equal = _where(first, MISSING), _where(first, EQUAL)
     words = []
     if higher and not lower:
         everywhere = len(higher) == len(found)
         one = len(design.synthetic_arms) == 1
         start = "Yes, they helped" if one else f"Yes, {arm} helped"
-        gains = [answer.minority.high for answer in found if answer.minority.outcome == HIGHER]
+        gains = [answer.first.high for answer in found if answer.first.outcome == HIGHER]
         if design.margin is not None and max(gains) < design.margin:
             start = f"They helped less than matters ({design.margin:g})"
         words.append(
@@ -202,7 +213,7 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
             "judge by."
         )
     worse = _where({answer.regimen: answer.overall for answer in found}, LOWER)
-    if worse and design.minority and not design.overall_is_minority:
+    if worse and shows_overall(design):
         words.append(
             f"It has a price: {readable(design.overall_metric)} over {design.overall_scope} was "
             f"lower at {listing(worse)}."
@@ -213,7 +224,7 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
 
 def _places(regimens: Sequence[str], found: Sequence[Answer]) -> str:
     """Name regimens, or all that were tested."""
-    tested = [a for a in found if a.minority.outcome not in (UNTESTED, MISSING)]
+    tested = [a for a in found if a.first.outcome not in (UNTESTED, MISSING)]
     return "every regimen tested" if len(regimens) == len(tested) else listing(list(regimens))
 
 
@@ -249,19 +260,27 @@ def _where(found: dict[float, Versus], outcome: str) -> list[str]:
     return [regimen_label(r) for r, versus in found.items() if versus.outcome == outcome]
 
 
+def shows_overall(design: Design) -> bool:
+    """Whether all classes are told of beside what is judged first."""
+    return design.judged[0] != "overall" and not design.overall_is_minority
+
+
+def first_text(facts: Facts) -> str:
+    """Name what is judged first: what the primary question asks, or the summary."""
+    design = facts.design
+    if design.judged == (design.summary_scope, ""):
+        return target_text(facts)
+    return target_name(design, *design.judged)
+
+
 def target_text(facts: Facts) -> str:
-    """Name what is judged: the mean over the minority classes, or the overall metric."""
+    """Name what sums up the study: the mean over the minority classes, or the overall metric."""
     design = facts.design
     if not design.minority:
         return readable(design.overall_metric)
     classes = listing(list(design.minority))
     noun = "class " if len(design.minority) == 1 else ""
     return f"{readable(design.class_metric)} on {noun}{classes}"
-
-
-def readable(metric: str) -> str:
-    """Name a metric for people."""
-    return {"auc": "AUC"}.get(metric, metric.replace("_", " "))
 
 
 def study_paragraph(facts: Facts) -> str:

@@ -27,8 +27,9 @@ from synthtrial.report.inference import (
 )
 from synthtrial.report.numbers import axis_reach, between, number, span
 from synthtrial.report.pictures import Picture
+from synthtrial.report.questions import readable
 from synthtrial.report.style import VARIABLES
-from synthtrial.report.verdict import Answer, Versus, readable
+from synthtrial.report.verdict import Answer, Versus, shows_overall
 
 if TYPE_CHECKING:  # it lays out its own with what is here
     from synthtrial.report.missing import Missing
@@ -277,13 +278,12 @@ def answer_view(
     Returns:
         One line an answer, and a text that says how far the axis reaches.
     """
-    everything = [f for answer in found for f in (answer.minority, answer.overall, answer.rival)]
+    everything = [f for answer in found for f in (answer.first, answer.overall, answer.rival)]
     ends = [end for f in everything for end in (f.low, f.high)]
     reach = axis_reach([f.difference for f in everything], ends)
     lines = []
     for answer in found:
-        shown = [answer.minority] if facts.design.minority else []
-        shown += [] if facts.design.overall_is_minority else [answer.overall]
+        shown = [answer.first, *([answer.overall] if shows_overall(facts.design) else [])]
         forests = [_forest(versus, reach) for versus in shown]
         if answer.rival.against:
             than = _than(answer.rival, facts.design.baseline)
@@ -301,7 +301,7 @@ def answer_view(
 
 
 def _than(versus: Versus, baseline: str) -> str:
-    link = "from" if versus.outcome == UNCLEAR else "than"
+    link = {HIGHER: "than", LOWER: "than", UNTESTED: "against"}.get(versus.outcome, "from")
     same = ", itself the best of them" if versus.against == baseline else ""
     return f"{link} {versus.against}{same}"
 

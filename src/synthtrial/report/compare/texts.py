@@ -16,8 +16,8 @@ from synthtrial.report.compare.arithmetic import PAIRED, SAME
 from synthtrial.report.facts import count_text, listing, records
 from synthtrial.report.inference import HIGHER, LOWER, UNCLEAR, UNTESTED
 from synthtrial.report.numbers import between, number, p_value
+from synthtrial.report.questions import readable
 from synthtrial.report.tables import study_stamps
-from synthtrial.report.verdict import readable
 from synthtrial.report.views import HINTS, WORDS, symbol_of
 
 _WORDS = {**WORDS, SAME: "equal in every pair"}

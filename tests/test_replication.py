@@ -159,6 +159,7 @@ def test_there_is_a_way_back_to_fewer_replicates(copied):
     assert "(the study says 2; `replicate --back-to 2` goes back to that)" in told
     done = verb("replicate", "--back-to", "10")
     assert done.returncode == 0, done.stderr
+    assert "the study has 10 replicates again; results of more stay in the store" in done.stdout
     looks, page = state()
     assert looks == [*before, (11, 10, 11, "--back-to 10")]
     assert "taken back from 11 to 10 when results of 11 could be seen" in page
@@ -167,6 +168,7 @@ def test_there_is_a_way_back_to_fewer_replicates(copied):
     assert "allowed: 2 to 9" in refused.stderr
     both = verb("replicate", "--back-to", "5", "--to", "12")
     assert "give one of --to N" in both.stderr
+    assert "got --to and --back-to" in both.stderr
 
 
 def test_where_no_logits_are_kept_the_rule_says_that_it_knows_no_floor(tmp_path):

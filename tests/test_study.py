@@ -9,6 +9,12 @@ from synthtrial.errors import ConfigError
 from synthtrial.study import load, shipped_engines, shipped_folder, shipped_studies
 
 
+def test_no_question_may_be_said_with_null():
+    study = load("digits", ["statistics.primary=null"])
+    assert study.settings.statistics.primary.arm is None
+    assert study.settings.statistics.margin == 0.02, "the rest is as it was"
+
+
 def test_nothing_is_shipped_that_no_test_loads():
     known = {*shipped_studies().values(), *shipped_engines().values()}
     published = set((shipped_folder() / "published").glob("*.yaml"))  # by tests/published

@@ -91,9 +91,10 @@ def suggest(got: str, allowed: Iterable[str]) -> str:
     """Say what would have been allowed, nearest first.
 
     Returns:
-        A clause such as ``"did you mean 'digits'? Allowed: digits, fashion."``.
+        A clause such as ``"did you mean 'digits'? Allowed: digits, fashion."``, to stand after a
+        colon.
     """
     names = sorted(allowed)
     close = get_close_matches(got, names, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}Allowed: {', '.join(names) if names else '(none)'}."
+    start = f"did you mean '{close[0]}'? Allowed" if close else "allowed"
+    return f"{start}: {', '.join(names) if names else '(none)'}."

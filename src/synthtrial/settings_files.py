@@ -75,6 +75,8 @@ def explain(error: OmegaConfBaseException, section: str = "") -> str:
         return f"a setting is missing: {text}; add it"
     if "not a subclass of" in text or "Cannot assign" in text:
         text += "; a section takes settings as 'key: value'"
+    if "is not Optional" in text:
+        text = "null is no value for it; leave it out, or give what it takes"
     if "typing.List" in text or "not a ListConfig" in text:
         text = "it takes a list, such as [VALUE] or [VALUE, VALUE]"
     return f"setting '{key}': {text}" if key else text

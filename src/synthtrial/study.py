@@ -281,6 +281,9 @@ def _settings(raw: Any) -> StudySettings:
         if not isinstance(arm, dict | None):
             raise ConfigError(f"arms.{name} is {arm!r}; a section takes settings as 'key: value'")
     presets = {name: non_default(_preset(str(name), arm)) for name, arm in arms.items()}
+    statistics = given.get("statistics")
+    if isinstance(statistics, dict) and statistics.get("primary", {}) is None:
+        del statistics["primary"]  # no question, which is the default
     stated = {name: {} if arm is None else arm for name, arm in arms.items()}
     # Unsafe for the first argument alone, which is ours: no time goes into copying it.
     schema = OmegaConf.structured(StudySettings)

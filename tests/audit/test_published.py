@@ -176,7 +176,7 @@ CLAIM = {
     [
         ({"arms": ["gam"]}, "claim 1 ('it helps'): arms: unknown 'gam': did you mean 'gan'?"),
         ({"regimens": ["20 %"]}, "regimens: unknown '20 %'"),
-        ({"classes": ["c"]}, "classes: unknown 'c': Allowed: a, b."),
+        ({"classes": ["c"]}, "classes: unknown 'c': allowed: a, b."),
         ({"than": []}, "'arms' and 'than' to compare"),
         ({"kind": "over"}, "expected one of"),
         ({"kind": "margin"}, "the kind 'margin' needs 'value'"),

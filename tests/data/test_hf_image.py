@@ -123,7 +123,7 @@ def test_splits_choose_files_and_say_which_side_they_are(made):
     assert source.expected_rows == 24
     with pytest.raises(DataError, match="of the split 'tset': did you mean 'test'"):
         opened(made, splits={"tset": "test"}).label_table()
-    with pytest.raises(ConfigError, match=r"dataset\.splits\.test is 'exam': Allowed: test, train"):
+    with pytest.raises(ConfigError, match=r"dataset\.splits\.test is 'exam': allowed: test, train"):
         opened(made, splits={"test": "exam"})
 
 

@@ -115,7 +115,7 @@ def test_a_dataset_must_name_one_of_three_sides_for_each_image(table):
     assert own_sides_of(toy) is None
     assert own_sides_of(divided) is None
     Divided.given = sides_of(table, "train", "exam")
-    with pytest.raises(DataError, match="has a side 'exam': Allowed: test, train, validation"):
+    with pytest.raises(DataError, match="has a side 'exam': allowed: test, train, validation"):
         own_sides_of(divided)
     Divided.given = sides_of(table, "train", "test")[:-1]
     with pytest.raises(DataError, match="299 sides for 300 images"):

@@ -80,4 +80,4 @@ def test_without_the_package_its_names_are_unknown(place):
         text=True,
     )
     assert done.returncode == 2
-    assert "no installed arm has that name: Allowed: balanced_sampler" in done.stderr
+    assert "no installed arm has that name: allowed: balanced_sampler" in done.stderr

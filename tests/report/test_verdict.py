@@ -56,6 +56,45 @@ def test_what_was_declared_beforehand_is_not_called_exploratory(fabricate):
     assert text.startswith("Exploratory: yes"), "a question of after the results may be theirs"
 
 
+REGIMENS = (0.1, 0.25, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (("overall", ""), "accuracy over all classes"),
+        (("class", "9"), "recall on 9"),
+        (("minority", ""), "recall on 8 and 9"),
+    ],
+)
+def test_the_first_words_are_about_what_the_study_asks(fabricate, target, words):
+    facts = with_gan(fabricate, by=(0.2,) * 4)
+    design = dataclasses.replace(facts.design, primary=Primary("gan", *target, REGIMENS))
+    trials = facts.trials.assign(overall=facts.class_scores.mean(axis=1))
+    facts = dataclasses.replace(facts, design=design, trials=trials)
+    groups = tables.grouped_results(facts)
+    compared = inference.differences_table(facts, groups, rivals=True)
+    found = verdict.answers(facts, compared, tables.results_table(facts, groups))
+    first, *_ = verdict.headline(facts, found)
+    assert first == f"Yes, they helped at every regimen: {words} was higher than with none."
+    mine = compared[(compared.arm == "gan") & (compared.scope == target[0])]
+    mine = mine[mine.class_name == target[1]]
+    for answer in found:
+        here = mine[mine.regimen == answer.regimen]
+        assert answer.first.difference == here[here.baseline == "none"].difference.item()
+        against = here[here.baseline == answer.rival.against]
+        assert answer.rival.difference == against.difference.item()
+
+
+def test_no_difference_by_a_margin_of_after_the_results_is_exploratory(fabricate):
+    asked = {"primary": Primary("gan", "minority", "", REGIMENS), "margin": 0.5}
+    facts = with_gan(fabricate)
+    for late, start in ((0, "At every regimen tested"), (6, "Exploratory: at every regimen")):
+        design = dataclasses.replace(facts.design, **asked, margin_late=late)
+        _, text = told(dataclasses.replace(facts, design=design))
+        assert text.startswith(start)
+
+
 def test_an_interval_that_holds_zero_is_no_clear_effect(fabricate):
     found, text = told(with_gan(fabricate))
     assert {answer.first.outcome for answer in found} == {verdict.UNCLEAR}

@@ -202,7 +202,7 @@ def refused(tmp_path, header, rows, message, multi_label=False, **options):
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
-        (["file", "label"], [["a", "ant"]], "no column 'path': .*Allowed: file, label.*image_col"),
+        (["file", "label"], [["a", "ant"]], "no column 'path': .*allowed: file, label.*image_col"),
         (["path", "labels"], [["a", "ant"]], "no column 'label': did you mean 'labels'"),
         (["path", "label"], [["a", "ant"], ["b", "moths"]], "row 2: 'moths'.*did you mean 'moth'"),
         (["path", "label"], [["a", ""]], "row 1: ''.*is no class"),

@@ -165,7 +165,7 @@ def test_unknown_labels_condition_as_absent():
 
 
 def test_an_unknown_transform_is_refused():
-    with pytest.raises(ConfigError, match=r"'blur'.*Allowed: color, cutout, translation"):
+    with pytest.raises(ConfigError, match=r"'blur'.*allowed: color, cutout, translation"):
         train({"diffaugment": ["blur"]})
 
 

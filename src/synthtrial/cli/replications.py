@@ -59,13 +59,21 @@ def replicate(
     from synthtrial.history import raise_replicates, seen_replicates
     from synthtrial.replication import make_rule, refuse_hashed, width_of
 
-    if [target, until, back_to].count(None) != 2:
-        raise ConfigError('give one of --to N, --until "width<0.01" and --back-to N')
+    named = {"--to": target, "--until": until, "--back-to": back_to}
+    given = [name for name, value in named.items() if value is not None]
+    if len(given) != 1:
+        got = " and ".join(given) if given else "none of them"
+        raise ConfigError(f'give one of --to N, --until "width<0.01" and --back-to N; got {got}')
     if most is not None and until is None:
         raise ConfigError("--max is for --until; --to says how many there are to be")
     go_on = detach_study if detach else run_study
     if back_to is not None:
-        go_on(_taken_back(study, overrides, engine, back_to), {})
+        fewer = _taken_back(study, overrides, engine, back_to)
+        click.echo(
+            f"the study has {fewer.settings.protocol.replicates} replicates again; results of more "
+            "stay in the store, and the report says what had been seen"
+        )
+        go_on(fewer, {})
         return
     if until is not None:
         width = width_of(until)

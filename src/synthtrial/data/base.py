@@ -228,7 +228,7 @@ def _check_sample(sample: Sample, source: DatasetSource, classes: frozenset[str]
     if sample.labels.keys() != classes:
         odd = sorted(sample.labels.keys() ^ classes)[0]
         verb = "no label for" if odd in classes else "a label for the unknown"
-        raise DataError(f"{name} has {verb} class '{odd}'. {suggest(odd, classes)}")
+        raise DataError(f"{name} has {verb} class '{odd}': {suggest(odd, classes)}")
     for label, value in sample.labels.items():
         if value not in LABEL_VALUES:
             raise DataError(f"{name} has {value!r} for '{label}'; allowed: {LABEL_VALUES}")

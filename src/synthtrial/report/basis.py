@@ -95,7 +95,10 @@ def basis_text(facts: Facts, table: pd.DataFrame) -> str:
     noun = unit if counts == "1" else f"{unit}s"
     text = f"{varied} n = {counts} {noun}, {freedom} degrees of freedom ({how})."
     if len(first):
-        text += f" The primary question has the spread of the first blocks: {span(first.df)}."
+        text += (
+            " The primary question has the spread of the first blocks, as its rule has it: "
+            f"{span(first.df)} degrees of freedom."
+        )
     return text
 
 

@@ -252,7 +252,11 @@ def _known(value: float) -> float | None:
 
 
 def as_json(facts: Facts, found: Sequence[Finding]) -> str:
-    """Write findings for programs, with the design that they answer."""
+    """Write findings for programs, with the design that they answer.
+
+    ``history`` tells what came after results, in sentences; beside it stand the replicates whose
+    results could be seen when the primary question and the margin became what they are.
+    """
     design = facts.design
     declared = None if design.primary is None else asdict(design.primary)
     whole = {
@@ -262,6 +266,9 @@ def as_json(facts: Facts, found: Sequence[Finding]) -> str:
         "family": list(design.family) or [a for a in design.arm_names if a != design.baseline],
         "margin": design.margin,
         "confidence": design.confidence,
+        "history": list(design.looks),
+        "primary_after_results_of": design.asked_late,
+        "margin_after_results_of": design.margin_late,
         "finished": facts.finished,
         "findings": [asdict(finding) for finding in found],
     }

@@ -173,7 +173,7 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
     missing, equal = _where(first, MISSING), _where(first, EQUAL)
     words = []
     if higher and not lower:
-        everywhere = len(higher) == len(found)
+        everywhere = len(higher) == len(found) > 1
         one = len(design.synthetic_arms) == 1
         start = "Yes, they helped" if one else f"Yes, {arm} helped"
         gains = [answer.first.high for answer in found if answer.first.outcome == HIGHER]
@@ -225,7 +225,8 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
 def _places(regimens: Sequence[str], found: Sequence[Answer]) -> str:
     """Name regimens, or all that were tested."""
     tested = [a for a in found if a.first.outcome not in (UNTESTED, MISSING)]
-    return "every regimen tested" if len(regimens) == len(tested) else listing(list(regimens))
+    everywhere = len(regimens) == len(tested) > 1
+    return "every regimen tested" if everywhere else listing(list(regimens))
 
 
 def _rival_sentences(facts: Facts, subject: str, found: Sequence[Answer]) -> list[str]:
@@ -343,7 +344,11 @@ def _protocol_text(facts: Facts) -> list[str]:
     replicates, draws = count_text(design.replicates, "replicate"), count_text(design.draws, "draw")
     times = f"{replicates} on {draws}"
     axes = listing([f"{len(v)} {TIMES} {k.replace('_', ' ')}" for k, v in design.grid.items()])
-    grid = f"a grid of {design.configurations} configurations ({axes})" if axes else "one setting"
+    grid = (
+        f"a grid of {count_text(design.configurations, 'configuration')} ({axes})"
+        if axes
+        else "one setting"
+    )
     once = f"is run for up to {count_text(design.epochs, 'epoch')}"
     test = "the test set, which is the same for all and holds real images only"
     where = (

@@ -72,11 +72,11 @@ def open_side(given: str, name: str, overrides: Sequence[str] = ()) -> Side:
     side = Side(name, given, study, store, build(study, store))
     trials = [trial.trial_id for trial in side.plan.trials if trial.stage == "replicate"]
     if not any(id_ in side.plan.done for id_ in trials):
-        raise StoreError(f"{name}: {_nothing(side)}")
+        raise StoreError(f"{name}: {_nothing(side, overrides)}")
     return side
 
 
-def _nothing(side: Side) -> str:
+def _nothing(side: Side, overrides: Sequence[str]) -> str:
     """Say why a side has no results."""
     mine = pc.equal(read_records(side.store)["study"], side.study.name)
     records = int(pc.sum(pc.fill_null(mine, fill_value=False)).as_py() or 0)
@@ -84,12 +84,13 @@ def _nothing(side: Side) -> str:
         kept = sorted({study.name for _, study in studies_in(side.store)})
         known = f"; studies that ran there: {listing(kept)}" if kept else ""
         return f"{side.store.root} has no results of {side.study.name}{known}"
+    asked = f", {listing(list(overrides))} among them," if overrides else ""
     return (
         f"{side.store.root} has {count_text(records, 'record')} of {side.study.name}, and none is "
-        "of a replicate that these settings would run with this code: the study is not so far yet, "
-        "or ran with other settings or with other versions of its components. Give the settings it "
-        f"ran with ('{side.study.name}@{side.store.root}' takes the last ones), or compare with "
-        "the code that ran it"
+        f"of a replicate that these settings{asked} would run with this code: the study is not so "
+        "far yet, or ran with other settings or with other versions of its components. Give the "
+        f"settings it ran with ('{side.study.name}@{side.store.root}' takes the last ones), or "
+        "compare with the code that ran it"
     )
 
 

@@ -99,6 +99,12 @@ def test_what_is_open_says_what_is_possible_and_how_many_seeds_more(fabricate):
     )
 
 
+def test_what_sums_leave_of_a_difference_is_none(fabricate):
+    ends = {f"{kind}low": -0.02 for kind in ("", "joint_", "shown_")}
+    found = say(fabricate, outcome="unclear", difference=1e-17, **ends)
+    assert "recall on 8 and 9 was the same as with none" in found.sentence
+
+
 def test_an_interval_that_spans_all_scores_says_that_nothing_is_known(fabricate):
     ends = {f"{kind}low": -1.2 for kind in ("", "joint_", "shown_")}
     ends |= {f"{kind}high": 1.3 for kind in ("", "joint_", "shown_")}

@@ -71,9 +71,10 @@ def sentence_of(design: Design, row: Mapping[str, Any], more: int | None) -> str
 
 
 def _apart(difference: float) -> str:
-    if difference == 0:
+    size = number(abs(difference))
+    if float(size) == 0:  # sums of floating numbers leave some 1e-17
         return "the same as"
-    return f"{number(abs(difference))} {'higher' if difference > 0 else 'lower'} than"
+    return f"{size} {'higher' if difference > 0 else 'lower'} than"
 
 
 def _corrected(design: Design, row: Mapping[str, Any]) -> str:

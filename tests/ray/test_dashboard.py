@@ -23,6 +23,8 @@ from browser import PROGRAMS, browsing, chromium
 
 from synthtrial.engines.ray.meters import COUNTERS, GAUGES
 
+pytestmark = pytest.mark.faults
+
 MONITORING = Path(__file__).parents[2] / "cluster" / "monitoring"
 TRIALS = 24
 GAN = "GAN on regimen 1, draw 0"

@@ -74,6 +74,7 @@ def test_two_processes_of_train_do_what_torchrun_does(cluster, tiny, tmp_path):
     assert digests(store, task) == digests(other, task)
 
 
+@pytest.mark.faults
 def test_a_deliberate_error_arrives_from_train_as_it_was_said(cluster, tiny, tmp_path):
     study, store, task = prepared(
         tmp_path / "ray", tiny, cluster.address, "engine.ray.gan_processes=2"

@@ -263,7 +263,8 @@ def _where(found: dict[float, Versus], outcome: str) -> list[str]:
 
 def shows_overall(design: Design) -> bool:
     """Whether all classes are told of beside what is judged first."""
-    return design.judged[0] != "overall" and not design.overall_is_minority
+    same = design.overall_is_minority and design.judged[0] == "minority"
+    return design.judged[0] != "overall" and not same
 
 
 def first_text(facts: Facts) -> str:

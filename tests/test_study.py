@@ -15,6 +15,11 @@ def test_no_question_may_be_said_with_null():
     assert study.settings.statistics.margin == 0.02, "the rest is as it was"
 
 
+def test_a_section_that_is_null_is_as_by_default_at_any_depth():
+    for section in ("cams", "protocol.asha"):
+        assert load("digits", [f"{section}=null"]).digest == load("digits").digest
+
+
 def test_nothing_is_shipped_that_no_test_loads():
     known = {*shipped_studies().values(), *shipped_engines().values()}
     published = set((shipped_folder() / "published").glob("*.yaml"))  # by tests/published

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -57,6 +57,20 @@ def read_file(path: Path) -> DictConfig:
     if not isinstance(raw, DictConfig):
         raise ConfigError(f"{path} must hold settings as 'key: value', got a {type(raw).__name__}")
     return raw
+
+
+def without_null_sections(given: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    """Leave out sections, at any depth, that are null: they are as they are by default."""
+    hints, kept = get_type_hints(schema), {}
+    for key, value in given.items():
+        section = hints.get(key)
+        if dataclasses.is_dataclass(section) and isinstance(section, type):
+            if value is None:
+                continue
+            if isinstance(value, Mapping):
+                value = without_null_sections(value, section)
+        kept[key] = value
+    return kept
 
 
 def explain(error: OmegaConfBaseException, section: str = "") -> str:

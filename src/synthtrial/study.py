@@ -39,6 +39,7 @@ from synthtrial.settings_files import (
     forget_questions,
     override,
     read_file,
+    without_null_sections,
 )
 
 _Config = TypeVar("_Config", TrainingConfig, GanTrainingConfig)
@@ -272,6 +273,7 @@ def _check(raw: Any, where: str, words: Sequence[str]) -> Study:
 def _settings(raw: Any) -> StudySettings:
     given: Any = OmegaConf.to_container(raw, resolve=True)
     given = {key: value for key, value in given.items() if value is not None}
+    given = without_null_sections(given, StudySettings)
     arms = given.pop("arms", None) or {}
     if not isinstance(arms, dict):
         raise ConfigError("arms must map each arm's name to its settings, such as 'none: {}'")
@@ -281,9 +283,6 @@ def _settings(raw: Any) -> StudySettings:
         if not isinstance(arm, dict | None):
             raise ConfigError(f"arms.{name} is {arm!r}; a section takes settings as 'key: value'")
     presets = {name: non_default(_preset(str(name), arm)) for name, arm in arms.items()}
-    statistics = given.get("statistics")
-    if isinstance(statistics, dict) and statistics.get("primary", {}) is None:
-        del statistics["primary"]  # no question, which is the default
     stated = {name: {} if arm is None else arm for name, arm in arms.items()}
     # Unsafe for the first argument alone, which is ours: no time goes into copying it.
     schema = OmegaConf.structured(StudySettings)

@@ -95,6 +95,15 @@ def test_no_difference_by_a_margin_of_after_the_results_is_exploratory(fabricate
         assert text.startswith(start)
 
 
+def test_a_gain_that_is_called_small_by_a_margin_of_after_the_results_is_exploratory(fabricate):
+    asked = {"primary": Primary("gan", "minority", "", REGIMENS), "margin": 0.5}
+    facts = with_gan(fabricate, by=(0.2,) * 4)
+    for late, start in ((0, "They helped less"), (6, "Exploratory: they helped less")):
+        design = dataclasses.replace(facts.design, **asked, margin_late=late)
+        _, text = told(dataclasses.replace(facts, design=design))
+        assert text.startswith(f"{start} than matters (0.5)")
+
+
 def test_an_interval_that_holds_zero_is_no_clear_effect(fabricate):
     found, text = told(with_gan(fabricate))
     assert {answer.first.outcome for answer in found} == {verdict.UNCLEAR}

@@ -139,7 +139,7 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
     asked = design.primary is not None and design.primary.arm in design.synthetic_arms
     declared = asked and not design.asked_late
     told = {answer.first.outcome for answer in found}
-    late = design.margin_late and EQUAL in told
+    late = design.margin_late and any(_is_small(answer.first, design) for answer in found)
     if (
         told & {HIGHER, LOWER, EQUAL}
         and (late or not declared)
@@ -153,6 +153,13 @@ def headline(facts: Facts, found: Sequence[Answer]) -> list[str]:
     if not facts.finished:
         sentences[0] = f"So far: {sentences[0][0].lower()}{sentences[0][1:]}"
     return list(dict.fromkeys(sentences))
+
+
+def _is_small(versus: Versus, design: Design) -> bool:
+    """Whether it is the margin that says how little a difference matters."""
+    if versus.outcome == HIGHER:
+        return design.margin is not None and versus.high < design.margin
+    return versus.outcome == EQUAL
 
 
 def _outcomes(found: Sequence[Answer]) -> tuple[object, ...]:
@@ -176,8 +183,8 @@ def _sentences(facts: Facts, arm: str, found: Sequence[Answer]) -> list[str]:
         everywhere = len(higher) == len(found) > 1
         one = len(design.synthetic_arms) == 1
         start = "Yes, they helped" if one else f"Yes, {arm} helped"
-        gains = [answer.first.high for answer in found if answer.first.outcome == HIGHER]
-        if design.margin is not None and max(gains) < design.margin:
+        gains = [answer.first for answer in found if answer.first.outcome == HIGHER]
+        if all(_is_small(gain, design) for gain in gains):
             start = f"They helped less than matters ({design.margin:g})"
         words.append(
             f"{start} at {'every regimen' if everywhere else listing(higher)}: "

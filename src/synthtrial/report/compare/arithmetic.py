@@ -213,21 +213,18 @@ def _compare(
     unit = "draw" if units == ("draw", "draw") else "replicate"
     blocks = pairs.groupby(unit)[["value_x", "value_y"]].mean()
     if same_seed and len(blocks) > 1:
-        found = compare(
+        (found,) = compare(
             blocks.to_numpy(), ("A", "B"), [("B", "A")], spread="own", confidence=confidence
         )
-        (of_pairs,) = found
-        # Where all pairs are equal, what is left of sums of floating numbers is no difference.
-        same = equal == len(pairs)
         return {
             "mean_a": blocks.value_x.mean(),
             "mean_b": blocks.value_y.mean(),
-            "difference": 0.0 if same else of_pairs.estimate,
-            "low": 0.0 if same else of_pairs.low,
-            "high": 0.0 if same else of_pairs.high,
-            "standard_error": 0.0 if same else of_pairs.standard_error,
-            "df": float(of_pairs.df),
-            "p_value": math.nan if same else of_pairs.p_value,
+            "difference": found.estimate,
+            "low": found.low,
+            "high": found.high,
+            "standard_error": found.standard_error,
+            "df": float(found.df),
+            "p_value": found.p_value,
             **sizes,
             "method": PAIRED,
             "units": len(blocks),
